@@ -1,0 +1,128 @@
+// Package activities holds the steps that touch the world. Each one first looks
+// whether its work is already done, acts, and looks again whether it took, so
+// that running it twice is the same as running it once.
+package activities
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"holdfast/internal/fault"
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
+)
+
+// Options say what a site's activities work with.
+type Options struct {
+	Site   string
+	Hosts  *hypervisor.Site
+	Policy ladder.Policy
+	// CallTimeout bounds one question to a host; 0 means 5 s.
+	CallTimeout time.Duration
+	// Grace is what a host that evidence already rules out is given to answer
+	// after all others have; 0 means 100 ms.
+	Grace  time.Duration
+	Logger *slog.Logger
+	// Injector breaks things in a simulated site; nil on a real one.
+	Injector Injector
+}
+
+// Activities are the steps of one site. Its exported methods are registered
+// with the worker of that site.
+type Activities struct {
+	opts Options
+}
+
+// New checks the options and returns the activities of a site.
+func New(o Options) (*Activities, error) {
+	switch {
+	case o.Site == "":
+		return nil, fmt.Errorf("activities: site is empty")
+	case o.Hosts == nil:
+		return nil, fmt.Errorf("activities: site %s has no hosts", o.Site)
+	}
+	if err := o.Policy.Validate(); err != nil {
+		return nil, fmt.Errorf("activities: recovery policy of site %s: %w", o.Site, err)
+	}
+	if o.CallTimeout <= 0 {
+		o.CallTimeout = 5 * time.Second
+	}
+	if o.Grace <= 0 {
+		o.Grace = 100 * time.Millisecond
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return &Activities{opts: o}, nil
+}
+
+// host finds a host of the site by name.
+func (a *Activities) host(name string) (hypervisor.Host, error) {
+	h, ok := a.opts.Hosts.Host(name)
+	if !ok {
+		return nil, notFound("site %s has no host %q: compare the site file of its workers with that of its monitors", a.opts.Site, name)
+	}
+	return h, nil
+}
+
+// look asks one host about one VM, within the site's call timeout.
+func (a *Activities) look(ctx context.Context, h hypervisor.Host, uuid string) proof.Answer {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.CallTimeout)
+	defer cancel()
+	d, err := h.Domain(ctx, uuid)
+	return answer(h.Name(), d, err)
+}
+
+// answer turns what a host said into evidence.
+func answer(host string, d hypervisor.Domain, err error) proof.Answer {
+	out := proof.Answer{Sighting: fault.Sighting{Host: host, At: time.Now().UTC()}}
+	switch {
+	case err == nil:
+		out.State, out.Reason = string(d.State), string(d.Reason)
+		out.Active = d.State.Active()
+	case isNotFound(err):
+		out.Absent = true
+	default:
+		out.Error = brief(err)
+	}
+	return out
+}
+
+// running reports whether an answer says that the guest executes.
+func running(a proof.Answer) bool {
+	return a.Error == "" && hypervisor.State(a.State).Running()
+}
+
+// keepAlive heartbeats until the returned function is called, which waits for
+// it to end. A worker that dies is so noticed within the heartbeat timeout.
+func keepAlive(ctx context.Context) (stop func()) {
+	if !activity.IsActivity(ctx) {
+		return func() {}
+	}
+	every := activity.GetInfo(ctx).HeartbeatTimeout / 3
+	if every <= 0 {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				activity.RecordHeartbeat(ctx)
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}

@@ -1,0 +1,142 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// schema is the site file: its fields, their types and their ranges. Defaults
+// are in [Default], checks that take more than one field in [crossCheck].
+func schema(d *decoder, s *Site) reader {
+	return d.mapping(
+		field{"site", d.text(&s.Name, matching("[a-z0-9-]{1,63}"))},
+		field{"hosts", d.sequence(func() reader {
+			s.Hosts = append(s.Hosts, Host{})
+			return hostSchema(d, &s.Hosts[len(s.Hosts)-1])
+		})},
+		field{"monitor", d.mapping(
+			field{"sweep", d.duration(&s.Monitor.Sweep, time.Second, 10*time.Minute)},
+			field{"callTimeout", d.duration(&s.Monitor.CallTimeout, 100*time.Millisecond, 5*time.Minute)},
+			field{"resay", d.mapping(
+				field{"initial", d.duration(&s.Monitor.Resay.Initial, time.Second, 10*time.Minute)},
+				field{"max", d.duration(&s.Monitor.Resay.Max, time.Second, time.Hour)},
+			)},
+		)},
+		field{"recovery", d.mapping(
+			field{"maxFailures", d.integer(&s.Recovery.MaxFailures, 1, 100)},
+			field{"window", d.duration(&s.Recovery.Window, 10*time.Second, 24*time.Hour)},
+			field{"backoff", d.mapping(
+				field{"initial", d.duration(&s.Recovery.Backoff.Initial, 100*time.Millisecond, time.Hour)},
+				field{"max", d.duration(&s.Recovery.Backoff.Max, 100*time.Millisecond, time.Hour)},
+				field{"factor", d.number(&s.Recovery.Backoff.Factor, 1, 10)},
+			)},
+			field{"verify", d.mapping(
+				field{"stableFor", d.duration(&s.Recovery.Verify.StableFor, 0, 10*time.Minute)},
+			)},
+		)},
+		field{"listen", d.mapping(
+			field{"worker", d.text(&s.Listen.Worker, checkAddress)},
+			field{"monitor", d.text(&s.Listen.Monitor, checkAddress)},
+		)},
+	)
+}
+
+func hostSchema(d *decoder, h *Host) reader {
+	return d.mapping(
+		field{"name", d.text(&h.Name, matching("[A-Za-z0-9._-]{1,63}"))},
+		field{"uri", d.text(&h.URI, checkURI)},
+	)
+}
+
+// crossCheck reports what no field can be blamed for alone.
+func crossCheck(d *decoder, s *Site) {
+	checkHosts(d, s.Hosts)
+	if r := s.Monitor.Resay; d.sound("monitor.resay") && r.Initial > r.Max {
+		d.problemAt("monitor.resay.max", "raise it, or lower initial",
+			"%s is less than initial, %s", short(r.Max), short(r.Initial))
+	}
+	b := s.Recovery.Backoff
+	if d.sound("recovery.backoff") && b.Initial > b.Max {
+		d.problemAt("recovery.backoff.max", "raise it, or lower initial",
+			"%s is less than initial, %s", short(b.Max), short(b.Initial))
+	}
+	if !d.sound("recovery") {
+		return
+	}
+	if least := s.Recovery.shortestCrashLoop(); least >= s.Recovery.Window {
+		d.problemAt("recovery.window", fmt.Sprintf("set it above %s, or lower maxFailures or backoff.max", short(least.Round(time.Second))),
+			"within %s there cannot be %d failures, because backoff alone puts %s between the first and the last: nobody would ever be asked",
+			short(s.Recovery.Window), s.Recovery.MaxFailures, short(least.Round(time.Second)))
+	}
+}
+
+// shortestCrashLoop is the time from the first to the last of MaxFailures
+// repairs that fail at once: the waits between them.
+func (r Recovery) shortestCrashLoop() time.Duration {
+	total, wait := time.Duration(0), float64(r.Backoff.Initial)
+	for range r.MaxFailures - 1 {
+		wait = min(wait, float64(r.Backoff.Max))
+		total += time.Duration(wait)
+		wait *= r.Backoff.Factor
+	}
+	return total
+}
+
+// checkHosts reports hosts that are missing, incomplete or there twice. One
+// libvirtd under two names would make every VM on it look as if it ran twice.
+func checkHosts(d *decoder, hosts []Host) {
+	if n := d.lines["hosts"]; n == nil || isNull(n) || n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		d.problemAt("hosts", "list at least one, with name and uri", "the site has no hosts")
+	}
+	names, daemons := make(map[string]string), make(map[string]string)
+	for i, h := range hosts {
+		path := fmt.Sprintf("hosts[%d]", i)
+		if n := d.lines[path]; n.Kind != yaml.MappingNode && !isNull(n) {
+			continue // reported already, as a whole
+		}
+		for _, f := range []struct {
+			key, id, example string
+			seen             map[string]string
+		}{
+			{"name", h.Name, "a name, such as kvm1", names},
+			{"uri", daemonOf(h.URI), "a libvirt URI, such as qemu+tls://kvm1.example.net/system", daemons},
+		} {
+			sub := path + "." + f.key
+			switch other, twice := f.seen[f.id]; {
+			case !d.given(sub):
+				d.problemAt(sub, "give "+f.example, "is missing")
+			case !d.sound(sub):
+			case twice:
+				d.problemAt(sub, "list each host once", "is the same as %s, in line %d", other, d.lines[other].Line)
+			default:
+				f.seen[f.id] = sub
+			}
+		}
+	}
+}
+
+var (
+	hostName = regexp.MustCompile(`\A[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\z`)
+	digits   = regexp.MustCompile(`\A[0-9]{1,5}\z`)
+)
+
+// checkAddress wants host:port to listen on.
+func checkAddress(s string) (message, hint string) {
+	const form = "write host:port, such as 127.0.0.1:9464, or :9464 for every interface"
+	host, port, err := net.SplitHostPort(s)
+	switch {
+	case err != nil:
+		return quote(s) + " is not an address to listen on", form
+	case host != "" && net.ParseIP(host) == nil && !hostName.MatchString(host):
+		return quote(s) + " names neither an IP address nor a host", form
+	}
+	if n, err := strconv.Atoi(port); err != nil || !digits.MatchString(port) || n > 65535 {
+		return quote(s) + " has no valid port", "allowed: 0 to 65535; 0 takes a free one"
+	}
+	return "", ""
+}

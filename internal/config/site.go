@@ -1,0 +1,157 @@
+// Package config reads the site file: which hosts a worker or a monitor looks
+// after, how often and how patiently, and when a person is asked.
+//
+// The file is YAML. An annotated example with every field and its default is
+// docs/site.example.yaml. A mistake in a file that decides over other people's
+// machines is never skipped over: unknown fields, values without a unit and
+// values out of range are errors, all of them reported at once as [Errors], each
+// with its line and the field's path.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxSize bounds the site file, in bytes. A thousand hosts take about 80 KiB.
+const maxSize = 4 << 20
+
+// Site is a site file with every default filled in. Marshalled as YAML it is a
+// valid site file again.
+type Site struct {
+	// Name of the site, [a-z0-9-]{1,63}. It is part of workflow IDs and of the
+	// task queue holdfast.site.<name>: renaming a site orphans its open incidents.
+	Name string `yaml:"site"`
+	// Hosts in the order of the file. At least one; names and URIs are unique.
+	Hosts    []Host   `yaml:"hosts"`
+	Monitor  Monitor  `yaml:"monitor"`
+	Recovery Recovery `yaml:"recovery"`
+	Listen   Listen   `yaml:"listen"`
+}
+
+// Host is one libvirtd and the machine under it.
+type Host struct {
+	// Name is what Holdfast calls the host everywhere, [A-Za-z0-9._-]{1,63}.
+	// It need not be its DNS name.
+	Name string `yaml:"name"`
+	// URI is the libvirt connection URI. It holds no password.
+	URI string `yaml:"uri"`
+}
+
+// Monitor is how the monitor watches.
+type Monitor struct {
+	// Sweep is how often every host is listed in full, 1s to 10m. Between sweeps
+	// the monitor lives on the events that the hosts send.
+	Sweep time.Duration `yaml:"sweep"`
+	// CallTimeout is the most one libvirt call may take, 100ms to 5m. After it the
+	// host counts as not answering.
+	CallTimeout time.Duration `yaml:"callTimeout"`
+	Resay       Resay         `yaml:"resay"`
+}
+
+// Resay is how often the monitor repeats a fault that is still true: after
+// Initial, then at growing intervals up to Max.
+type Resay struct {
+	Initial time.Duration `yaml:"initial"` // 1s to 10m
+	Max     time.Duration `yaml:"max"`     // Initial to 1h
+}
+
+// Recovery is how persistent the repair of one VM is.
+type Recovery struct {
+	// MaxFailures is how many repairs may fail within Window before a person is
+	// asked, 1 to 100.
+	MaxFailures int `yaml:"maxFailures"`
+	// Window is how far back failures count, 10s to 24h. It is long enough for
+	// MaxFailures repairs with the waits that Backoff puts between them.
+	Window  time.Duration `yaml:"window"`
+	Backoff Backoff       `yaml:"backoff"`
+	Verify  Verify        `yaml:"verify"`
+}
+
+// Backoff is the wait after a failed repair: Initial, then each time Factor
+// times the last wait, up to Max.
+type Backoff struct {
+	Initial time.Duration `yaml:"initial"` // 100ms to 1h
+	Max     time.Duration `yaml:"max"`     // Initial to 1h
+	Factor  float64       `yaml:"factor"`  // 1 to 10; 1 is a constant wait
+}
+
+// Verify is when a repair counts as done.
+type Verify struct {
+	// StableFor is how long a VM must stay running, 0s to 10m.
+	StableFor time.Duration `yaml:"stableFor"`
+}
+
+// Listen holds the addresses, host:port, that each role serves /metrics, /healthz
+// and /readyz on. Port 0 takes a free one.
+type Listen struct {
+	Worker  string `yaml:"worker"`
+	Monitor string `yaml:"monitor"`
+}
+
+// Default returns the values that a site file need not mention. It has no hosts.
+func Default() Site {
+	return Site{
+		Name: "default",
+		Monitor: Monitor{
+			Sweep:       10 * time.Second,
+			CallTimeout: 5 * time.Second,
+			Resay:       Resay{Initial: 10 * time.Second, Max: 5 * time.Minute},
+		},
+		Recovery: Recovery{
+			MaxFailures: 5,
+			Window:      10 * time.Minute,
+			Backoff:     Backoff{Initial: time.Second, Max: time.Minute, Factor: 2},
+			Verify:      Verify{StableFor: 5 * time.Second},
+		},
+		Listen: Listen{Worker: "127.0.0.1:9464", Monitor: "127.0.0.1:9465"},
+	}
+}
+
+// Load reads the site file at path. A file that cannot be read is reported with
+// the cause, so that errors.Is(err, fs.ErrNotExist) works; a file that is wrong,
+// as [Errors].
+func Load(path string) (*Site, error) {
+	data, err := read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read site file: %w; start from docs/site.example.yaml", err)
+	case err != nil:
+		return nil, fmt.Errorf("read site file: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// read returns the file's content, at most one byte more than [maxSize] of it:
+// Parse refuses that, and a device file given by mistake does not fill the memory.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSize+1))
+}
+
+// Parse reads a site file from memory. The name stands for the file in errors,
+// which are always of type [Errors].
+func Parse(name string, data []byte) (*Site, error) {
+	d := &decoder{file: name, lines: make(map[string]*yaml.Node), broken: make(map[string]bool)}
+	site := Default()
+	if root := d.document(data); root != nil {
+		schema(d, &site)(root, "")
+		if root.Kind == yaml.MappingNode { // anything else is reported as a whole
+			crossCheck(d, &site)
+		}
+	}
+	if len(d.problems) > 0 {
+		return nil, d.problems.sorted()
+	}
+	return &site, nil
+}

@@ -1,0 +1,123 @@
+package contract
+
+import (
+	"time"
+
+	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
+)
+
+// InspectInput asks every host of a site about one VM.
+type InspectInput struct {
+	VM fault.VM `json:"vm"`
+	// Host is where the VM was last seen: the answer that must be waited for.
+	Host string `json:"host,omitempty"`
+	// Elsewhere is earlier evidence about the other hosts. A host that it covers
+	// is given only a short time to answer.
+	Elsewhere []fault.Sighting `json:"elsewhere,omitempty"`
+}
+
+// Inspection is what the hosts said, and what the site wants done.
+type Inspection struct {
+	Answers []proof.Answer `json:"answers"`
+	Policy  ladder.Policy  `json:"policy"`
+	At      time.Time      `json:"at"` // when the last answer came, by the worker's clock
+}
+
+// StopRemainsInput asks for what is left of a failed VM to be removed.
+type StopRemainsInput struct {
+	VM   fault.VM `json:"vm"`
+	Host string   `json:"host"`
+}
+
+// StopRemainsResult says whether anything had to be removed.
+type StopRemainsResult struct {
+	Stopped bool   `json:"stopped"`
+	Found   string `json:"found"` // state in which it was found
+}
+
+// StartInput asks for a VM to be started on a host, if that is safe.
+type StartInput struct {
+	VM        fault.VM         `json:"vm"`
+	Host      string           `json:"host"`
+	Elsewhere []fault.Sighting `json:"elsewhere,omitempty"`
+}
+
+// StartResult says how it went.
+type StartResult struct {
+	// Already: it was running on the host before the activity acted, as after a
+	// worker died between the start and its recording.
+	Already bool          `json:"already,omitempty"`
+	At      time.Time     `json:"at"`   // when the host reported it running, by the worker's clock
+	Took    time.Duration `json:"took"` // of the hypervisor's start call alone
+	Proofs  []proof.Proof `json:"proofs,omitempty"`
+}
+
+// VerifyInput asks whether a VM stays running.
+type VerifyInput struct {
+	VM        fault.VM      `json:"vm"`
+	Host      string        `json:"host"`
+	StableFor time.Duration `json:"stableFor"`
+}
+
+// VerifyResult is the finding. A VM that did not stay up is a finding, not an error.
+type VerifyResult struct {
+	OK    bool           `json:"ok"`
+	Found fault.Sighting `json:"found"`
+	// Active: what was found has a QEMU process behind it.
+	Active bool      `json:"active,omitempty"`
+	At     time.Time `json:"at"` // when it was decided, by the worker's clock
+}
+
+// InventoryResult is what a site's hosts hold.
+type InventoryResult struct {
+	Site  string      `json:"site"`
+	Hosts []HostState `json:"hosts"`
+	VMs   []VMState   `json:"vms"`
+	At    time.Time   `json:"at"`
+}
+
+// HostState is one host as the site's worker sees it.
+type HostState struct {
+	Name      string `json:"name"`
+	Connected bool   `json:"connected"`
+	Active    int    `json:"active"`  // active domains
+	Defined   int    `json:"defined"` // all domains
+	Error     string `json:"error,omitempty"`
+}
+
+// VMState is one VM on one host.
+type VMState struct {
+	VM     fault.VM `json:"vm"`
+	Host   string   `json:"host"`
+	State  string   `json:"state"`
+	Reason string   `json:"reason"`
+	Active bool     `json:"active"`
+}
+
+// SimFaultInput breaks or mends something in a simulated site.
+type SimFaultInput struct {
+	Action string `json:"action"` // kill, panic, shutdown, destroy, power-off, power-on, cut, heal, hang-libvirtd, start-libvirtd
+	Target string `json:"target"` // name of a VM or of a host
+}
+
+// SimFaultResult is what was done, in words.
+type SimFaultResult struct {
+	Done string    `json:"done"`
+	At   time.Time `json:"at"`
+}
+
+// Types of application errors that activities return and workflows decide by.
+const (
+	// ErrTypeTwoCopies: starting it might make a second copy (a *proof.Refusal). Never retried blindly.
+	ErrTypeTwoCopies = "TwoCopies"
+	// ErrTypeStartFailed: the hypervisor refused or failed to start the VM.
+	ErrTypeStartFailed = "StartFailed"
+	// ErrTypeUnreachable: the host cannot be asked; what it does is unknown.
+	ErrTypeUnreachable = "Unreachable"
+	// ErrTypeNotFound: no such VM or host.
+	ErrTypeNotFound = "NotFound"
+	// ErrTypeBadInput: the request makes no sense; retrying cannot help.
+	ErrTypeBadInput = "BadInput"
+)

@@ -1,0 +1,149 @@
+package contract
+
+import (
+	"time"
+
+	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
+)
+
+// Stage is how far an incident has come. While a rung is climbed the stage is
+// the rung's name, and it stays the last rung climbed once the incident closed.
+type Stage string
+
+// Stages that are no rung.
+const (
+	StageConfirm     Stage = "confirm"      // asking the hosts whether the fault is real
+	StageWait        Stage = "wait"         // for a host or a worker that does not answer
+	StageNeedsPerson Stage = "needs person" // nothing more is done until a person acts
+)
+
+// StageOf is the stage in which a rung is climbed.
+func StageOf(r ladder.Rung) Stage { return Stage(r) }
+
+// Outcome is how an incident ended.
+type Outcome string
+
+// Outcomes. An open incident has none.
+const (
+	OutcomeRecovered Outcome = "recovered"   // a rung was climbed and it verified
+	OutcomeCleared   Outcome = "cleared"     // the VM ran without anything done by this incident
+	OutcomeStoodDown Outcome = "stood down"  // a person wants the VM as it is
+	OutcomeCancelled Outcome = "cancelled"   // a person cancelled the incident
+	OutcomeHandBack  Outcome = "person done" // it needed a person, who brought the VM back
+)
+
+// Entry is one line of an incident's story.
+type Entry struct {
+	At    time.Time `json:"at"`
+	Stage Stage     `json:"stage"`
+	Text  string    `json:"text"`
+}
+
+// Incident is the durable record of handling one fault to its end: the answer
+// to QueryIncident and the result of RecoverVM.
+type Incident struct {
+	ID    string      `json:"id"`
+	Site  string      `json:"site"`
+	VM    fault.VM    `json:"vm"`
+	Host  string      `json:"host"`
+	Fault fault.Fault `json:"fault"`
+	// More counts the faults of the VM that reached the incident while it was open.
+	More    int     `json:"more,omitempty"`
+	Stage   Stage   `json:"stage"`
+	Outcome Outcome `json:"outcome,omitempty"`
+	// Why is the newest decision's reason.
+	Why string `json:"why"`
+	// Next says what is going to happen, while the incident is open.
+	Next        string `json:"next,omitempty"`
+	NeedsPerson bool   `json:"needsPerson,omitempty"`
+
+	Opened   time.Time `json:"opened"`
+	Started  time.Time `json:"started,omitzero"`  // when a start of the VM last took, by the worker's clock
+	Verified time.Time `json:"verified,omitzero"` // when it was found to have stayed running
+	Closed   time.Time `json:"closed,omitzero"`
+
+	Attempts []ladder.Attempt `json:"attempts,omitempty"`
+	Timeline []Entry          `json:"timeline"`
+}
+
+// RecoverInput starts RecoverVM.
+type RecoverInput struct {
+	ID    string      `json:"id"`
+	Fault fault.Fault `json:"fault"`
+	// Recent are the attempts of earlier incidents of this VM, for its budget.
+	Recent []ladder.Attempt `json:"recent,omitempty"`
+	// Carry is the record so far, when an incident that waits long continues as new.
+	Carry *Incident `json:"carry,omitempty"`
+	// OursStopped and Forgiven go with Carry: whether the incident itself stopped
+	// the VM, and the time before which attempts count no more.
+	OursStopped bool      `json:"oursStopped,omitempty"`
+	Forgiven    time.Time `json:"forgiven,omitzero"`
+}
+
+// Cleared says that a fault is gone, and what was seen instead.
+type Cleared struct {
+	FaultID string         `json:"faultId"`
+	Seen    fault.Sighting `json:"seen"`
+}
+
+// Status is what an incident tells its guardian when it begins or ends waiting for a person.
+type Status struct {
+	ID          string `json:"id"`
+	NeedsPerson bool   `json:"needsPerson"`
+}
+
+// Retry asks an incident that waits for a person to try again.
+type Retry struct {
+	By  string `json:"by"`
+	Why string `json:"why,omitempty"`
+}
+
+// RecoverRequest asks a guardian to recover its VM now.
+type RecoverRequest struct {
+	Site string   `json:"site"`
+	VM   fault.VM `json:"vm"`
+	// Host is where the VM is, if the asker knows.
+	Host string `json:"host,omitempty"`
+	By   string `json:"by"`
+	Why  string `json:"why,omitempty"`
+}
+
+// RecoverReply says which incident has the VM.
+type RecoverReply struct {
+	IncidentID string `json:"incidentId"`
+	// Already: the incident was open before the request.
+	Already bool `json:"already"`
+	// Retrying: it was waiting for a person and tries again now.
+	Retrying bool `json:"retrying,omitempty"`
+}
+
+// GuardianInput starts or continues a VM workflow.
+type GuardianInput struct {
+	Site string   `json:"site"`
+	VM   fault.VM `json:"vm"`
+	// Memory is what an earlier run of the same guardian remembers.
+	Memory Memory `json:"memory,omitzero"`
+}
+
+// Memory is what a guardian remembers between operations.
+type Memory struct {
+	// Recent are attempts that may still count against the VM's budget, oldest first.
+	Recent []ladder.Attempt `json:"recent,omitempty"`
+	// Handled are the IDs of faults whose incident has closed, oldest first.
+	Handled []string `json:"handled,omitempty"`
+	// Dismissed are the IDs of faults whose incident a person cancelled.
+	Dismissed []string `json:"dismissed,omitempty"`
+	// LastClosed is when the last incident closed.
+	LastClosed time.Time `json:"lastClosed,omitzero"`
+	// LastID is the ID of the last incident.
+	LastID string `json:"lastId,omitempty"`
+}
+
+// GuardianState is the answer to QueryGuardian.
+type GuardianState struct {
+	Site    string   `json:"site"`
+	VM      fault.VM `json:"vm"`
+	Current string   `json:"current,omitempty"` // ID of the running incident
+	Memory  Memory   `json:"memory"`
+}

@@ -1,0 +1,26 @@
+package hypervisor
+
+import "errors"
+
+// Sentinel errors. Drivers wrap them with what the hypervisor said, so that
+// errors.Is decides and the text explains. The text never holds a definition.
+var (
+	// ErrUnreachable: there is no connection to the host and none could be made.
+	ErrUnreachable = errors.New("host unreachable")
+	// ErrTimeout: the host did not answer in time. Whether the call took effect is unknown.
+	ErrTimeout = errors.New("host did not answer in time")
+	// ErrNotFound: the host does not know the domain.
+	ErrNotFound = errors.New("domain not found")
+	// ErrAlreadyActive: the domain is active and cannot be started.
+	ErrAlreadyActive = errors.New("domain is already active")
+	// ErrNotActive: the domain is not active.
+	ErrNotActive = errors.New("domain is not active")
+	// ErrInvalidState: the domain is in a state that forbids the call.
+	ErrInvalidState = errors.New("domain is in the wrong state for this")
+	// ErrNoResource: the host lacks what the domain needs (memory, a device, a disk file).
+	ErrNoResource = errors.New("host lacks a resource the domain needs")
+	// ErrAccess: the host refused: credentials or permissions.
+	ErrAccess = errors.New("host refused access")
+	// ErrClosed: Close was called on the Host.
+	ErrClosed = errors.New("host is closed")
+)

@@ -1,0 +1,145 @@
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
+
+	"holdfast/internal/contract"
+)
+
+// IncidentFilter selects incidents. Empty fields select all.
+type IncidentFilter struct {
+	Site, VM, Host, Kind string
+	OpenOnly             bool
+	NeedsPerson          bool
+	Limit                int // 0 means 50
+}
+
+// query is the filter in Temporal's list language.
+func (f IncidentFilter) query() string {
+	parts := []string{fmt.Sprintf("WorkflowType = '%s'", contract.WorkflowRecoverVM)}
+	add := func(attr, value string) {
+		if value != "" {
+			parts = append(parts, fmt.Sprintf("%s = '%s'", attr, strings.ReplaceAll(value, "'", "\\'")))
+		}
+	}
+	add(contract.AttrSite.GetName(), f.Site)
+	add(contract.AttrVM.GetName(), f.VM)
+	add(contract.AttrHost.GetName(), f.Host)
+	add(contract.AttrFaultKind.GetName(), f.Kind)
+	if f.OpenOnly {
+		parts = append(parts, "ExecutionStatus = 'Running'")
+	}
+	if f.NeedsPerson {
+		parts = append(parts, contract.AttrNeedsApproval.GetName()+" = true")
+	}
+	return strings.Join(parts, " AND ")
+}
+
+// IncidentSummary is one incident as the list shows it.
+type IncidentSummary struct {
+	ID          string    `json:"id"`
+	RunID       string    `json:"runId"`
+	Site        string    `json:"site"`
+	VM          string    `json:"vm"`
+	Host        string    `json:"host"`
+	Kind        string    `json:"kind"`
+	Stage       string    `json:"stage"`
+	Outcome     string    `json:"outcome,omitempty"`
+	NeedsPerson bool      `json:"needsPerson,omitempty"`
+	Open        bool      `json:"open"`
+	Opened      time.Time `json:"opened"`
+	Closed      time.Time `json:"closed,omitzero"`
+}
+
+// Incidents lists incidents, newest first, at most Limit of them.
+func (c *Client) Incidents(ctx context.Context, f IncidentFilter) ([]IncidentSummary, error) {
+	limit := f.Limit
+	if limit <= 0 {
+		limit = 50
+	}
+	var out []IncidentSummary
+	var token []byte
+	for {
+		resp, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+			Query: f.query(), PageSize: int32(min(limit-len(out), 1000)), NextPageToken: token,
+		})
+		if err != nil {
+			return nil, explain(err)
+		}
+		for _, e := range resp.GetExecutions() {
+			out = append(out, summarize(e))
+		}
+		token = resp.GetNextPageToken()
+		if len(token) == 0 || len(out) >= limit {
+			return out, nil
+		}
+	}
+}
+
+func summarize(e *workflowpb.WorkflowExecutionInfo) IncidentSummary {
+	attrs := e.GetSearchAttributes().GetIndexedFields()
+	s := IncidentSummary{
+		ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(),
+		Site: keyword(attrs, contract.AttrSite.GetName()), VM: keyword(attrs, contract.AttrVM.GetName()),
+		Host: keyword(attrs, contract.AttrHost.GetName()), Kind: keyword(attrs, contract.AttrFaultKind.GetName()),
+		Stage: keyword(attrs, contract.AttrStage.GetName()), Outcome: keyword(attrs, contract.AttrOutcome.GetName()),
+		Open:   e.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING,
+		Opened: e.GetStartTime().AsTime(),
+	}
+	if e.GetCloseTime() != nil {
+		s.Closed = e.GetCloseTime().AsTime()
+	}
+	if p := attrs[contract.AttrNeedsApproval.GetName()]; p != nil {
+		_ = converter.GetDefaultDataConverter().FromPayload(p, &s.NeedsPerson) // absent reads as false
+	}
+	if !s.Open && s.Outcome == "" {
+		s.Outcome = strings.ToLower(e.GetStatus().String())
+	}
+	return s
+}
+
+// keyword reads one search attribute; one that is missing or of another type reads as "".
+func keyword(attrs map[string]*commonpb.Payload, name string) string {
+	var v string
+	if p := attrs[name]; p != nil {
+		_ = converter.GetDefaultDataConverter().FromPayload(p, &v)
+	}
+	return v
+}
+
+// Incident returns the whole record of one incident: from its result when it
+// is over (needs no worker), else from the worker that runs it.
+func (c *Client) Incident(ctx context.Context, id string) (contract.Incident, error) {
+	var inc contract.Incident
+	desc, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		var missing *serviceerror.NotFound
+		if errors.As(err, &missing) {
+			return inc, fmt.Errorf("there is no incident %s: `holdfast incident list` shows those there are", id)
+		}
+		return inc, explain(err)
+	}
+	info := desc.GetWorkflowExecutionInfo()
+	if name := info.GetType().GetName(); name != contract.WorkflowRecoverVM {
+		return inc, fmt.Errorf("%s is a %s workflow, not an incident", id, name)
+	}
+	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED {
+		return inc, explain(c.temporal.GetWorkflow(ctx, id, info.GetExecution().GetRunId()).Get(ctx, &inc))
+	}
+	value, err := c.temporal.QueryWorkflow(ctx, id, info.GetExecution().GetRunId(), contract.QueryIncident)
+	if err != nil {
+		return inc, explain(err)
+	}
+	return inc, value.Get(&inc)
+}

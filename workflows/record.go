@@ -1,0 +1,107 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"holdfast/internal/contract"
+)
+
+// timelineLimit bounds an incident's story; its first lines are kept.
+const timelineLimit = 200
+
+// record is the part of an incident that a person reads: its story, its search
+// attributes, and its page in the Temporal UI.
+type record struct {
+	inc contract.Incident
+	// shown is what the search attributes say, so that only changes are written.
+	shown struct {
+		host        string
+		stage       contract.Stage
+		needsPerson bool
+	}
+}
+
+// note adds a line to the story, unless it only repeats one of the last few.
+func (r *record) note(ctx workflow.Context, text string) {
+	for _, e := range r.inc.Timeline[max(0, len(r.inc.Timeline)-3):] {
+		if e.Stage == r.inc.Stage && e.Text == text {
+			return
+		}
+	}
+	entry := contract.Entry{At: workflow.Now(ctx), Stage: r.inc.Stage, Text: text}
+	if len(r.inc.Timeline) >= timelineLimit {
+		r.inc.Timeline = append(r.inc.Timeline[:timelineLimit/2], r.inc.Timeline[timelineLimit/2+1:]...)
+	}
+	r.inc.Timeline = append(r.inc.Timeline, entry)
+}
+
+// show publishes where the incident stands and what comes next.
+func (r *record) show(ctx workflow.Context, stage contract.Stage, needsPerson bool, next string) {
+	r.inc.Stage, r.inc.Next = stage, next
+	if r.shown.stage != stage || r.shown.needsPerson != needsPerson || r.shown.host != r.inc.Host {
+		r.shown.stage, r.shown.needsPerson, r.shown.host = stage, needsPerson, r.inc.Host
+		r.upsert(ctx,
+			contract.AttrStage.ValueSet(string(stage)),
+			contract.AttrHost.ValueSet(orUnknown(r.inc.Host)),
+			contract.AttrNeedsApproval.ValueSet(needsPerson),
+		)
+	}
+	workflow.SetCurrentDetails(ctx, r.page())
+}
+
+// done sets the outcome and returns errDone.
+func (r *record) done(ctx workflow.Context, outcome contract.Outcome, why string) error {
+	r.inc.Outcome, r.inc.Why, r.inc.Next, r.inc.NeedsPerson = outcome, why, "", false
+	r.note(ctx, string(outcome)+": "+why)
+	return errDone
+}
+
+// close publishes the outcome and counts it.
+func (r *record) close(ctx workflow.Context) {
+	r.inc.Closed = workflow.Now(ctx)
+	r.upsert(ctx,
+		contract.AttrStage.ValueSet(string(r.inc.Stage)),
+		contract.AttrOutcome.ValueSet(string(r.inc.Outcome)),
+		contract.AttrNeedsApproval.ValueSet(false),
+	)
+	workflow.SetCurrentDetails(ctx, r.page())
+	metrics := workflow.GetMetricsHandler(ctx).WithTags(map[string]string{
+		"kind": string(r.inc.Fault.Kind), "rung": string(r.inc.Stage), "outcome": string(r.inc.Outcome),
+	})
+	metrics.Counter("holdfast_incidents").Inc(1)
+	if !r.inc.Verified.IsZero() && r.inc.Verified.After(r.inc.Fault.First) {
+		metrics.Timer("holdfast_fault_to_verified").Record(r.inc.Verified.Sub(r.inc.Fault.First))
+	}
+}
+
+func (r *record) upsert(ctx workflow.Context, updates ...temporal.SearchAttributeUpdate) {
+	if err := workflow.UpsertTypedSearchAttributes(ctx, updates...); err != nil {
+		workflow.GetLogger(ctx).Error("search attributes were not written", "error", err)
+	}
+}
+
+// page is the incident's current details in the Temporal UI, in Markdown.
+func (r *record) page() string {
+	var b strings.Builder
+	state := string(r.inc.Stage)
+	if r.inc.Outcome != "" {
+		state = string(r.inc.Outcome)
+	}
+	fmt.Fprintf(&b, "**%s**: %s on %s, %s\n\n", state, r.inc.VM, orUnknown(r.inc.Host), r.inc.Fault.Kind)
+	fmt.Fprintf(&b, "- Why: %s\n", r.inc.Why)
+	if r.inc.Next != "" {
+		fmt.Fprintf(&b, "- Next: %s\n", r.inc.Next)
+	}
+	if n := len(r.inc.Attempts); n > 0 {
+		fmt.Fprintf(&b, "- Tries: %d\n", n)
+	}
+	b.WriteString("\n| UTC | stage | |\n| --- | --- | --- |\n")
+	for _, e := range r.inc.Timeline {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", e.At.UTC().Format("15:04:05.000"), e.Stage, strings.ReplaceAll(e.Text, "|", "/"))
+	}
+	return b.String()
+}

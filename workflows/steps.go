@@ -1,0 +1,111 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"holdfast/internal/contract"
+	"holdfast/internal/proof"
+)
+
+// inspect asks all hosts about the VM. It waits, as long as it takes, while no
+// worker of the site is there to ask.
+func (r *recovery) inspect(ctx workflow.Context) error {
+	f := r.inc.Fault
+	for {
+		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("ask every host about %s", r.inc.VM), 30*time.Second)
+		in := contract.InspectInput{VM: f.VM, Host: f.Host, Elsewhere: f.Elsewhere}
+		err := workflow.ExecuteActivity(actx, act.Inspect, in).Get(ctx, &r.inspection)
+		if err == nil {
+			r.policy = r.inspection.Policy
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		why := failureText(err)
+		if noWorker(err) {
+			why = noWorkerText(r.inc.Site)
+		}
+		if err := r.hold(ctx, contract.StageWait, r.backoff(), why); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *recovery) stopRemains(ctx workflow.Context, host string) error {
+	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
+	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host}).Get(ctx, nil)
+}
+
+func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
+	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
+	in := contract.StartInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere}
+	var out contract.StartResult
+	err := workflow.ExecuteActivity(actx, act.Start, in).Get(ctx, &out)
+	return out, err
+}
+
+func (r *recovery) verify(ctx workflow.Context, host string) (contract.VerifyResult, error) {
+	r.show(ctx, r.inc.Stage, r.inc.NeedsPerson, fmt.Sprintf("verifies that %s stays running for %s", r.inc.VM, r.policy.StableFor))
+	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("verify that %s stays running on %s", r.inc.VM, host), r.policy.StableFor+time.Minute)
+	in := contract.VerifyInput{VM: r.inc.VM, Host: host, StableFor: r.policy.StableFor}
+	var out contract.VerifyResult
+	err := workflow.ExecuteActivity(actx, act.Verify, in).Get(ctx, &out)
+	return out, err
+}
+
+// hold says why nothing is done now, and waits.
+func (r *recovery) hold(ctx workflow.Context, stage contract.Stage, wait time.Duration, why string) error {
+	r.waits++
+	if r.inc.Why != why {
+		r.note(ctx, "waits: "+why)
+	}
+	r.inc.Why = why
+	r.show(ctx, stage, r.inc.NeedsPerson, fmt.Sprintf("looks again in %s", wait))
+	return r.sleep(ctx, wait, "next look: "+why)
+}
+
+// backoff is the wait before the next look: 1 s, 2 s, 4 s ... 30 s.
+func (r *recovery) backoff() time.Duration {
+	return min(time.Second<<min(r.waits, 5), 30*time.Second)
+}
+
+// sleep waits for the time or for something worth a look, whichever comes
+// first. A history that has grown long continues as new here, where nothing is
+// under way.
+func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) error {
+	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 && len(r.undo.steps) == 0 {
+		in := r.input
+		in.Carry, in.OursStopped, in.Forgiven = &r.inc, r.oursStopped, r.forgiven
+		return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
+	}
+	tctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	timer := workflow.NewTimerWithOptions(tctx, d, workflow.TimerOptions{Summary: summary})
+	sel := workflow.NewSelector(ctx)
+	sel.AddFuture(timer, func(workflow.Future) {})
+	sel.AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) {})
+	sel.AddReceive(r.wake, func(c workflow.ReceiveChannel, _ bool) { c.Receive(ctx, nil) })
+	sel.Select(ctx)
+	return ctx.Err()
+}
+
+func noWorkerText(site string) string {
+	return fmt.Sprintf("no worker of site %s took the work within %s: start `holdfast worker` there", site, noWorkerAfter)
+}
+
+// proofText says in words why no second copy can be.
+func proofText(proofs []proof.Proof) string {
+	if len(proofs) == 0 {
+		return "no other host in the site"
+	}
+	parts := make([]string, len(proofs))
+	for i, p := range proofs {
+		parts[i] = fmt.Sprintf("%s %s", p.Host, p.Kind)
+	}
+	return "no second copy: " + strings.Join(parts, ", ")
+}
