@@ -20,7 +20,7 @@ import (
 // IncidentFilter selects incidents. Empty fields select all.
 type IncidentFilter struct {
 	Site, VM, Host, Kind string
-	OpenOnly             bool
+	OpenOnly, ClosedOnly bool
 	NeedsPerson          bool
 	Limit                int // 0 means 50
 }
@@ -39,6 +39,9 @@ func (f IncidentFilter) query() string {
 	add(contract.AttrFaultKind.GetName(), f.Kind)
 	if f.OpenOnly {
 		parts = append(parts, "ExecutionStatus = 'Running'")
+	}
+	if f.ClosedOnly {
+		parts = append(parts, "ExecutionStatus != 'Running'")
 	}
 	if f.NeedsPerson {
 		parts = append(parts, contract.AttrNeedsApproval.GetName()+" = true")
@@ -87,6 +90,12 @@ func (c *Client) Incidents(ctx context.Context, f IncidentFilter) ([]IncidentSum
 	}
 }
 
+// CountIncidents counts the incidents that the filter selects; Limit is ignored.
+func (c *Client) CountIncidents(ctx context.Context, f IncidentFilter) (int, error) {
+	resp, err := c.temporal.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Query: f.query()})
+	return int(resp.GetCount()), explain(err)
+}
+
 func summarize(e *workflowpb.WorkflowExecutionInfo) IncidentSummary {
 	attrs := e.GetSearchAttributes().GetIndexedFields()
 	s := IncidentSummary{
@@ -126,7 +135,7 @@ func (c *Client) Incident(ctx context.Context, id string) (contract.Incident, er
 	if err != nil {
 		var missing *serviceerror.NotFound
 		if errors.As(err, &missing) {
-			return inc, fmt.Errorf("there is no incident %s: `holdfast incident list` shows those there are", id)
+			return inc, NoIncidentError{ID: id}
 		}
 		return inc, explain(err)
 	}
@@ -141,5 +150,20 @@ func (c *Client) Incident(ctx context.Context, id string) (contract.Incident, er
 	if err != nil {
 		return inc, explain(err)
 	}
-	return inc, value.Get(&inc)
+	if err := value.Get(&inc); err != nil {
+		return inc, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING && inc.Closed.IsZero() {
+		// It was ended from outside and could not write so itself.
+		inc.Closed, inc.Outcome = info.GetCloseTime().AsTime(), contract.Outcome(strings.ToLower(info.GetStatus().String()))
+		inc.Next, inc.NeedsPerson = "", false
+	}
+	return inc, nil
+}
+
+// NoIncidentError: Temporal has no such incident, or has it no more.
+type NoIncidentError struct{ ID string }
+
+func (e NoIncidentError) Error() string {
+	return fmt.Sprintf("there is no incident %s: `holdfast incident list` shows those there are", e.ID)
 }

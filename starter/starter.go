@@ -13,7 +13,6 @@ import (
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 
@@ -36,15 +35,9 @@ type DialOptions struct {
 // Dial prepares a connection to Temporal. It is made at the first call, so that
 // a monitor can start while Temporal is away.
 func Dial(o DialOptions) (client.Client, error) {
-	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: o.Profile})
+	opts, err := o.load()
 	if err != nil {
-		return nil, fmt.Errorf("connection settings of Temporal: %w (same file and variables as the temporal command)", err)
-	}
-	if o.Address != "" {
-		opts.HostPort = o.Address
-	}
-	if o.Namespace != "" {
-		opts.Namespace = o.Namespace
+		return nil, err
 	}
 	if o.Identity != "" {
 		opts.Identity = o.Identity

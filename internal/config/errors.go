@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"holdfast/internal/nearest"
 )
 
 // Problem is one mistake in a site file. It is an error of its own.
@@ -98,46 +100,9 @@ func redact(s string) string {
 // nearest of them if it looks like a slip, and always the whole choice.
 func didYouMean(word string, known []string) string {
 	choice := "known: " + strings.Join(known, ", ")
-	lower := strings.ToLower(word)
-	best, most := "", max(len(word)/3, 1)
-	for _, k := range known {
-		d := distance(lower, strings.ToLower(k))
-		if len(word) > 2 && strings.Contains(strings.ToLower(k), lower) {
-			d = min(d, 1) // stable for stableFor
-		}
-		if d < most || d == most && best == "" {
-			best, most = k, d
-		}
-	}
+	best := nearest.Word(word, known)
 	if best == "" {
 		return choice
 	}
 	return fmt.Sprintf("did you mean %q? (%s)", best, choice)
-}
-
-// distance is how many slips of the hand lie between a and b: a letter too many,
-// too few, another one, or two swapped. Words over 64 bytes are no slip.
-func distance(a, b string) int {
-	const most = 64
-	if len(a) > most || len(b) > most {
-		return max(len(a), len(b))
-	}
-	var d [most + 1][most + 1]int
-	for i := range len(a) + 1 {
-		for j := range len(b) + 1 {
-			if i == 0 || j == 0 {
-				d[i][j] = i + j
-				continue
-			}
-			replace := d[i-1][j-1]
-			if a[i-1] != b[j-1] {
-				replace++
-			}
-			d[i][j] = min(replace, d[i-1][j]+1, d[i][j-1]+1)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(a)][len(b)]
 }

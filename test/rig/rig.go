@@ -1,6 +1,6 @@
-// Package e2e runs Holdfast as a whole against a real Temporal server: with
-// simulated hosts here, with real libvirt hosts in the files tagged lab.
-package e2e
+// Package rig is what the tests of the whole share: a real Temporal server, a
+// worker in the test's own process, and polling with a deadline.
+package rig
 
 import (
 	"context"
@@ -25,18 +25,19 @@ import (
 	"holdfast/worker"
 )
 
-const site = "test"
+// Site is the name of the site under test.
+const Site = "test"
 
-// deadline is how long anything in these tests may take before it has failed;
+// Deadline is how long anything in these tests may take before it has failed;
 // these machines are slow and noisy.
-const deadline = 90 * time.Second
+const Deadline = 90 * time.Second
 
-// temporalServer starts a Temporal server of the test's own.
-func temporalServer(t testing.TB) *devserver.Server {
+// Temporal starts a Temporal server of the test's own.
+func Temporal(t testing.TB) *devserver.Server {
 	t.Helper()
 	out, err := os.Create(filepath.Join(t.TempDir(), "temporal.log"))
 	require.NoError(t, err)
-	binary, err := findTemporal()
+	binary, err := FindTemporal()
 	require.NoError(t, err)
 	s, err := devserver.Start(t.Context(), devserver.Options{
 		Binary: binary, Address: "127.0.0.1:0", Database: filepath.Join(t.TempDir(), "temporal.db"), Output: out,
@@ -46,8 +47,8 @@ func temporalServer(t testing.TB) *devserver.Server {
 	return s
 }
 
-// findTemporal also looks where `make tools` puts the command.
-func findTemporal() (string, error) {
+// FindTemporal also looks where `make tools` puts the command.
+func FindTemporal() (string, error) {
 	if path, err := filepath.Abs("../../build/tools/temporal"); err == nil {
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
@@ -56,7 +57,8 @@ func findTemporal() (string, error) {
 	return devserver.Find()
 }
 
-func dial(t testing.TB, address string) client.Client {
+// Dial connects to a server until the test ends.
+func Dial(t testing.TB, address string) client.Client {
 	t.Helper()
 	c, err := client.Dial(client.Options{HostPort: address, Logger: quiet()})
 	require.NoError(t, err)
@@ -66,21 +68,21 @@ func dial(t testing.TB, address string) client.Client {
 
 func quiet() log.Logger { return log.NewStructuredLogger(slog.New(slog.DiscardHandler)) }
 
-// testPolicy is quick, so that tests need not wait.
-func testPolicy() ladder.Policy {
+// Policy is quick, so that tests need not wait.
+func Policy() ladder.Policy {
 	return ladder.Policy{
 		MaxFailures: 5, Window: 10 * time.Minute, BackoffInitial: 20 * time.Millisecond,
 		BackoffMax: 100 * time.Millisecond, BackoffFactor: 2, StableFor: 300 * time.Millisecond,
 	}
 }
 
-// serve runs a worker in this process until the test ends or the returned
+// Serve runs a worker in this process until the test ends or the returned
 // function is called.
-func serve(t testing.TB, c client.Client, cluster *simulated.Cluster, policy ladder.Policy) (stop func()) {
+func Serve(t testing.TB, c client.Client, cluster *simulated.Cluster, policy ladder.Policy) (stop func()) {
 	t.Helper()
-	acts, err := activities.New(activities.Options{Site: site, Hosts: cluster.Site(), Policy: policy, CallTimeout: time.Second})
+	acts, err := activities.New(activities.Options{Site: Site, Hosts: cluster.Site(), Policy: policy, CallTimeout: time.Second})
 	require.NoError(t, err)
-	w, err := worker.New(worker.Options{Client: c, Site: site, Activities: acts, StopTimeout: time.Second})
+	w, err := worker.New(worker.Options{Client: c, Site: Site, Activities: acts, StopTimeout: time.Second})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -97,20 +99,21 @@ func serve(t testing.TB, c client.Client, cluster *simulated.Cluster, policy lad
 	return stop
 }
 
-func crashOf(vm simulated.VM, host string) fault.Fault {
+// Crash is the fault that a monitor would raise for a VM whose QEMU died now.
+func Crash(vm simulated.VM, host string) fault.Fault {
 	now := time.Now().UTC()
 	return fault.Fault{
-		ID: fmt.Sprintf("%s/crashed/%s/%d", host, vm.UUID, now.UnixNano()), Kind: fault.KindCrashed, Site: site,
+		ID: fmt.Sprintf("%s/crashed/%s/%d", host, vm.UUID, now.UnixNano()), Kind: fault.KindCrashed, Site: Site,
 		VM: fault.VM{UUID: vm.UUID, Name: vm.Name}, Host: host, First: now, Last: now, Reporter: "test",
 		Why: vm.Name + " crashed on " + host,
 	}
 }
 
-// incident waits until the newest incident of a VM satisfies the condition.
-func incident(t testing.TB, s *starter.Client, vm string, what string, ok func(contract.Incident) bool) contract.Incident {
+// Incident waits until the newest incident of a VM satisfies the condition.
+func Incident(t testing.TB, s *starter.Client, vm string, what string, ok func(contract.Incident) bool) contract.Incident {
 	t.Helper()
 	var last contract.Incident
-	eventually(t, "incident of "+vm+" "+what, func() error {
+	Eventually(t, "incident of "+vm+" "+what, func() error {
 		list, err := s.Incidents(t.Context(), starter.IncidentFilter{VM: vm})
 		if err != nil {
 			return err
@@ -130,14 +133,15 @@ func incident(t testing.TB, s *starter.Client, vm string, what string, ok func(c
 	return last
 }
 
-func closedAs(outcome contract.Outcome) func(contract.Incident) bool {
+// ClosedAs is a condition for Incident.
+func ClosedAs(outcome contract.Outcome) func(contract.Incident) bool {
 	return func(i contract.Incident) bool { return i.Outcome == outcome && !i.Closed.IsZero() }
 }
 
-// eventually polls until the check passes, and fails with its last complaint.
-func eventually(t testing.TB, what string, check func() error) {
+// Eventually polls until the check passes, and fails with its last complaint.
+func Eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	until := time.Now().Add(deadline)
+	until := time.Now().Add(Deadline)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
