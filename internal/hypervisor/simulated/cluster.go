@@ -1,0 +1,248 @@
+// Package simulated is a site of in-memory hosts and VMs with injected faults,
+// for tests at a scale that no lab has and for people without KVM. It passes
+// the same conformance suite as the libvirt driver, and its states, reasons and
+// events are those that libvirt 9.0 with QEMU 7.2 gives for the same fault.
+//
+// It costs no goroutine per VM and per host, only one per subscription, and no
+// call looks at more than one host.
+package simulated
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"holdfast/internal/hypervisor"
+)
+
+// namespace of the VMs' UUIDs: the same options give the same UUIDs, always.
+var namespace = uuid.MustParse("6f1d9b7e-3f0c-5a52-9d3e-0c5b0a7f4d11")
+
+// Options describe the site to make.
+type Options struct {
+	// Site goes into the VMs' UUIDs, so that two sites do not share any.
+	Site string
+	// Hosts is how many: A, B, … Z, AA, AB, …
+	Hosts int
+	// VMsPerHost VMs are defined and running on each host at the start: VM1 on
+	// A, VM2 on B, and so on round.
+	VMsPerHost int
+	// CallLatency is what every call takes, StartLatency what a start takes on top.
+	CallLatency, StartLatency time.Duration
+	// DownAfter is how long a host may be silent (cut, powered off, libvirtd
+	// hung) before the connection counts as lost: until then calls wait for their
+	// context, after that they fail with ErrUnreachable at once. 0: a cut or
+	// powered off host is lost at once and a hung libvirtd never.
+	DownAfter time.Duration
+	// EventBuffer is how many unread events one subscriber may have; 0 is
+	// broadcast.DefaultBuffer.
+	EventBuffer int
+}
+
+// Cluster is the site. Its methods may be called from any goroutine; those
+// that take a VM take its name or its UUID.
+type Cluster struct {
+	opts     Options
+	machines []*machine
+	byName   map[string]*machine
+	vms      []*vm
+	byVM     map[string]*vm // by name and by UUID
+}
+
+// vm is the identity of a VM, whichever hosts have it defined.
+type vm struct {
+	name, uuid string
+
+	mu         sync.Mutex
+	activeOn   []string // hosts where it is active; more than one is a disaster
+	starts     int
+	failStarts int // how many of the next starts fail; negative: all
+	copies     []TwoCopies
+}
+
+// VM says what a simulated VM is called.
+type VM struct{ Name, UUID string }
+
+// TwoCopies is the disaster that Holdfast must never cause: a VM active on
+// more than one host at once.
+type TwoCopies struct {
+	VM    string
+	UUID  string
+	Hosts []string // where it was active at that moment, the newest last
+	At    time.Time
+}
+
+// New makes a site. It panics on a negative count, which is a mistake in the
+// caller's source.
+func New(opts Options) *Cluster {
+	if opts.Hosts < 0 || opts.VMsPerHost < 0 {
+		panic("simulated.New: Hosts and VMsPerHost cannot be negative")
+	}
+	c := &Cluster{
+		opts:   opts,
+		byName: make(map[string]*machine, opts.Hosts),
+		byVM:   make(map[string]*vm, 2*opts.Hosts*opts.VMsPerHost),
+	}
+	for i := range opts.Hosts {
+		m := newMachine(hostName(i), opts)
+		c.machines = append(c.machines, m)
+		c.byName[m.name] = m
+	}
+	for i := range opts.Hosts * opts.VMsPerHost {
+		name := fmt.Sprintf("VM%d", i+1)
+		v := &vm{name: name, uuid: uuid.NewSHA1(namespace, []byte(opts.Site+"/"+name)).String()}
+		c.vms = append(c.vms, v)
+		c.byVM[v.name], c.byVM[v.uuid] = v, v
+		m := c.machines[i%opts.Hosts]
+		m.mu.Lock()
+		m.define(v)
+		m.domains[v.uuid].boot()
+		m.mu.Unlock()
+	}
+	return c
+}
+
+// hostName counts A, B, … Z, AA, AB, …
+func hostName(i int) string {
+	var name []byte
+	for i++; i > 0; i = (i - 1) / 26 {
+		name = append(name, byte('A'+(i-1)%26))
+	}
+	slices.Reverse(name)
+	return string(name)
+}
+
+// Host returns a new connection to the host of that name; closing it leaves
+// the host and other connections alone. It panics if there is no such host:
+// use [Cluster.Site] where the name comes from outside.
+func (c *Cluster) Host(name string) hypervisor.Host {
+	m, err := c.machine(name)
+	if err != nil {
+		panic(err)
+	}
+	return newHost(m)
+}
+
+// Hosts returns a new connection to every host, in order.
+func (c *Cluster) Hosts() []hypervisor.Host {
+	hosts := make([]hypervisor.Host, 0, len(c.machines))
+	for _, m := range c.machines {
+		hosts = append(hosts, newHost(m))
+	}
+	return hosts
+}
+
+// Site returns a new connection to every host as a site.
+func (c *Cluster) Site() *hypervisor.Site {
+	site, err := hypervisor.NewSite(c.Hosts()...)
+	if err != nil {
+		panic(err) // the names are ours and differ
+	}
+	return site
+}
+
+// VMs lists every VM, VM1 first.
+func (c *Cluster) VMs() []VM {
+	out := make([]VM, 0, len(c.vms))
+	for _, v := range c.vms {
+		out = append(out, VM{Name: v.name, UUID: v.uuid})
+	}
+	return out
+}
+
+// VM finds a VM by name or UUID.
+func (c *Cluster) VM(nameOrUUID string) (VM, bool) {
+	v, ok := c.byVM[nameOrUUID]
+	if !ok {
+		return VM{}, false
+	}
+	return VM{Name: v.name, UUID: v.uuid}, true
+}
+
+// ActiveOn names the hosts where the VM is active, whether or not anybody can
+// reach them: the truth that no single connection can tell.
+func (c *Cluster) ActiveOn(vm string) ([]string, error) {
+	v, err := c.vm(vm)
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.activeOn), nil
+}
+
+// Starts counts how often the VM was started since the site was made, failed
+// starts included, the first boot not.
+func (c *Cluster) Starts(vm string) (int, error) {
+	v, err := c.vm(vm)
+	if err != nil {
+		return 0, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.starts, nil
+}
+
+// TwoCopies reports every moment at which a VM became active on a second host.
+// Empty is the only acceptable answer.
+func (c *Cluster) TwoCopies() []TwoCopies {
+	var out []TwoCopies
+	for _, v := range c.vms {
+		v.mu.Lock()
+		out = append(out, v.copies...)
+		v.mu.Unlock()
+	}
+	return out
+}
+
+func (c *Cluster) machine(name string) (*machine, error) {
+	m, ok := c.byName[name]
+	if !ok {
+		return nil, fmt.Errorf("simulated site has no host %q: it has %d, from A on", name, len(c.machines))
+	}
+	return m, nil
+}
+
+func (c *Cluster) vm(nameOrUUID string) (*vm, error) {
+	v, ok := c.byVM[nameOrUUID]
+	if !ok {
+		return nil, fmt.Errorf("simulated site has no VM %q: it has %d, from VM1 on", nameOrUUID, len(c.vms))
+	}
+	return v, nil
+}
+
+// activated notes that v runs on host from now on.
+func (v *vm) activated(host string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if slices.Contains(v.activeOn, host) {
+		return
+	}
+	v.activeOn = append(v.activeOn, host)
+	if len(v.activeOn) > 1 {
+		v.copies = append(v.copies, TwoCopies{
+			VM: v.name, UUID: v.uuid, Hosts: slices.Clone(v.activeOn), At: time.Now(),
+		})
+	}
+}
+
+func (v *vm) deactivated(host string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.activeOn = slices.DeleteFunc(v.activeOn, func(h string) bool { return h == host })
+}
+
+// takeStart counts a start and says whether it must fail.
+func (v *vm) takeStart() (fails bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.starts++
+	if v.failStarts > 0 {
+		v.failStarts--
+		return true
+	}
+	return v.failStarts < 0
+}

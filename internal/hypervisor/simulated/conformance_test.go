@@ -1,0 +1,37 @@
+package simulated_test
+
+import (
+	"context"
+	"testing"
+
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/hypervisor/hosttest"
+	"holdfast/internal/hypervisor/simulated"
+)
+
+func TestConformance(t *testing.T) {
+	hosttest.Run(t, func(t *testing.T) hosttest.Fixture {
+		c := simulated.New(simulated.Options{Hosts: 2, VMsPerHost: 2})
+		vm := func(name string) hosttest.VM {
+			v, _ := c.VM(name)
+			return hosttest.VM{UUID: v.UUID, Name: v.Name, Memory: 1 << 30, VCPUs: 2}
+		}
+		on := func(name string, do func(string) error) func(context.Context) error {
+			return func(context.Context) error { return do(name) }
+		}
+		return hosttest.Fixture{
+			Host: c.Host("A"), Other: c.Host("B"), HostName: "A",
+			VM: vm("VM1"), Neighbour: vm("VM3"),
+			Kill:    on("VM1", c.KillVM),
+			Panic:   on("VM1", c.PanicVM),
+			Destroy: on("VM1", c.DestroyVM),
+			Pause: on("VM1", func(name string) error {
+				return c.PauseVM(name, hypervisor.ReasonUser)
+			}),
+			Hang: on("VM1", c.HangVM), Unhang: on("VM1", c.UnhangVM),
+			HangLibvirtd: on("A", c.HangLibvirtd), ResumeLibvirtd: on("A", c.ResumeLibvirtd),
+			KillLibvirtd: on("A", c.KillLibvirtd), StartLibvirtd: on("A", c.StartLibvirtd),
+			Cut: on("A", c.CutHost), Heal: on("A", c.HealHost),
+		}
+	})
+}
