@@ -1,0 +1,193 @@
+//go:build cgo && lab
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/hypervisor/hosttest"
+	"holdfast/test/lab"
+)
+
+// The suite against real hosts. Build the lab command first:
+//
+//	go build -o bin/lab ./test/lab/cmd/lab
+//	go test -race -tags 'libvirt_dlopen lab' ./internal/hypervisor/libvirt
+
+const patience = 60 * time.Second // guests are emulated, and the machine has others to serve
+
+func TestConformance(t *testing.T) {
+	l := labUp(t, 2, 4)
+	hosttest.Run(t, func(t *testing.T) hosttest.Fixture {
+		b := &bench{Lab: l, host: "A", vm: "VM1"}
+		b.repair(t)
+		virsh := func(args ...string) func(context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := l.Virsh(ctx, "A", args...)
+				return err
+			}
+		}
+		on := func(name string, do func(context.Context, string) (time.Time, error)) func(context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := do(ctx, name)
+				return err
+			}
+		}
+		h := b.connect(t, "A")
+		t.Cleanup(func() {
+			if t.Failed() {
+				return // why is in the log above; what hangs now hangs for that reason
+			}
+			b.repair(t)
+			waitClosed(t)
+		})
+		return hosttest.Fixture{
+			Host: h, Other: b.connect(t, "B"), HostName: "A",
+			VM: b.describe(t, "VM1"), Neighbour: b.describe(t, "VM3"),
+			Kill:  on("VM1", l.Kill),
+			Panic: b.panicVM,
+			Pause: virsh("suspend", "VM1"), Destroy: virsh("destroy", "VM1"),
+			Hang: on("VM1", l.Hang), Unhang: on("VM1", l.Unhang),
+			HangLibvirtd: on("A", l.HangLibvirtd), ResumeLibvirtd: on("A", l.StartLibvirtd),
+			KillLibvirtd: on("A", l.KillLibvirtd), StartLibvirtd: on("A", l.StartLibvirtd),
+			Cut: on("A", l.Cut), Heal: on("A", l.Heal),
+			Patience: patience,
+		}
+	})
+}
+
+func labUp(t *testing.T, hosts, vms int) *lab.Lab {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	// What a run that crashed has left goes first.
+	const name = "hypervisor-conformance"
+	if _, err := lab.Down(ctx, "", name); err != nil && !errors.Is(err, lab.ErrNotFound) {
+		require.NoError(t, err)
+	}
+	l, err := lab.Up(ctx, lab.Options{Name: name, Hosts: hosts, VMs: vms, NoWaitGuests: true})
+	require.NoError(t, err, "this test needs root, QEMU and libvirt, and bin/lab: go build -o bin/lab ./test/lab/cmd/lab")
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		require.NoError(t, l.Down(ctx))
+	})
+	return l
+}
+
+type bench struct {
+	*lab.Lab
+	host, vm string
+}
+
+func (b *bench) connect(t *testing.T, host string) *Host {
+	t.Helper()
+	uri, err := b.URI(host)
+	require.NoError(t, err)
+	return newHost(t, Options{Name: host, URI: uri, Keepalive: Keepalive{Interval: time.Second, Count: 3}})
+}
+
+// repair brings host and VM back to what a fixture promises.
+func (b *bench) repair(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := b.Heal(ctx, b.host)
+	require.NoError(t, err)
+	_, err = b.StartLibvirtd(ctx, b.host)
+	require.NoError(t, err)
+	status, err := b.Status(ctx)
+	require.NoError(t, err)
+	for _, vm := range status.VMs {
+		for _, c := range vm.Copies {
+			if c.Stopped {
+				_, err := b.Unhang(ctx, vm.Name)
+				require.NoError(t, err)
+			}
+		}
+	}
+	out, err := b.Virsh(ctx, b.host, "domstate", b.vm)
+	require.NoError(t, err)
+	switch state := strings.TrimSpace(out); state {
+	case "running":
+		return
+	case "paused":
+		_, err = b.Virsh(ctx, b.host, "resume", b.vm)
+	case "shut off":
+		_, err = b.Virsh(ctx, b.host, "start", b.vm)
+	default:
+		_, err = b.Virsh(ctx, b.host, "destroy", b.vm)
+		require.NoError(t, err)
+		_, err = b.Virsh(ctx, b.host, "start", b.vm)
+	}
+	require.NoError(t, err)
+}
+
+// describe asks virsh, not the driver under test.
+func (b *bench) describe(t *testing.T, vm string) hosttest.VM {
+	t.Helper()
+	out, err := b.Virsh(t.Context(), b.host, "dominfo", vm)
+	require.NoError(t, err)
+	info := map[string]string{}
+	for line := range strings.Lines(out) {
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			info[key] = strings.TrimSpace(value)
+		}
+	}
+	kib, err := strconv.ParseUint(strings.TrimSuffix(info["Max memory"], " KiB"), 10, 64)
+	require.NoError(t, err)
+	cpus, err := strconv.Atoi(info["CPU(s)"])
+	require.NoError(t, err)
+	return hosttest.VM{UUID: info["UUID"], Name: vm, Memory: kib << 10, VCPUs: cpus}
+}
+
+// panicVM waits for the guest to write, because one that is still booting does
+// not know yet how to panic.
+func (b *bench) panicVM(ctx context.Context) error {
+	acked := func() (uint64, error) {
+		status, err := b.Status(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, vm := range status.VMs {
+			if vm.Name == b.vm {
+				return vm.Acked, nil
+			}
+		}
+		return 0, fmt.Errorf("the lab lost %s", b.vm)
+	}
+	before, err := acked()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, err := acked()
+		if err != nil {
+			return err
+		}
+		if now > before {
+			_, err := b.Panic(ctx, b.vm)
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("guest %s wrote nothing: %w", b.vm, ctx.Err())
+		}
+	}
+}
+
+var _ hypervisor.Host = (*Host)(nil)

@@ -1,0 +1,248 @@
+//go:build cgo && lab
+
+package libvirt
+
+import (
+	"context"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"holdfast/internal/hypervisor"
+)
+
+// Faults of the real thing that the simulated one does not have, and that the
+// suite for both cannot ask for.
+func TestFaults(t *testing.T) {
+	l := labUp(t, 2, 6) // VM1, VM3 and VM5 on A
+	b := &bench{Lab: l, host: "A", vm: "VM1"}
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *bench)
+	}{
+		{"HangUnderLoad", testHangUnderLoad},
+		{"PowerCycleUnderLoad", testPowerCycleUnderLoad},
+		{"ManyHungDomains", testManyHungDomains},
+		{"DestroyOfHungDomain", testDestroyOfHungDomain},
+		{"FailedStart", testFailedStart},
+		{"ManagedSave", testManagedSave},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b.repair(t)
+			c.test(t, b)
+			waitClosed(t)
+		})
+	}
+}
+
+// load keeps callers busy on h and returns what ends them, which waits for them.
+func load(t *testing.T, h *Host, callers int) (stop func() (answered int64)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var answered atomic.Int64
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				call, done := context.WithTimeout(ctx, 2*time.Second)
+				var err error
+				if i%2 == 0 {
+					_, err = h.Domains(call)
+				} else {
+					_, err = h.Stats(call)
+				}
+				done()
+				if err == nil {
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	return func() int64 {
+		cancel()
+		wg.Wait()
+		return answered.Load()
+	}
+}
+
+func waitEventKind(t *testing.T, events <-chan hypervisor.Event, kind hypervisor.EventKind) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case ev := <-events:
+			if ev.Kind == kind {
+				return
+			}
+		case <-deadline:
+			require.FailNowf(t, "the event never came", "%s", kind)
+		}
+	}
+}
+
+// Two calls under way as the keepalive ran out was the end of the process.
+func testHangUnderLoad(t *testing.T, b *bench) {
+	h := b.connect(t, "A")
+	events, err := h.Events(t.Context())
+	require.NoError(t, err)
+	waitEventKind(t, events, hypervisor.EventConnectionUp)
+	stop := load(t, h, 8)
+	for range 3 {
+		_, err := b.HangLibvirtd(t.Context(), "A")
+		require.NoError(t, err)
+		waitEventKind(t, events, hypervisor.EventConnectionDown)
+		_, err = b.StartLibvirtd(t.Context(), "A")
+		require.NoError(t, err)
+		waitEventKind(t, events, hypervisor.EventConnectionUp)
+	}
+	require.Positive(t, stop())
+	require.NoError(t, h.Connect(t.Context()))
+	require.NoError(t, h.Close())
+}
+
+// What was under way on a host that lost its power ends, and nothing is left.
+func testPowerCycleUnderLoad(t *testing.T, b *bench) {
+	h := b.connect(t, "A")
+	events, err := h.Events(t.Context())
+	require.NoError(t, err)
+	waitEventKind(t, events, hypervisor.EventConnectionUp)
+	stop := load(t, h, 8)
+	_, err = b.PowerOff(t.Context(), "A")
+	require.NoError(t, err)
+	waitEventKind(t, events, hypervisor.EventConnectionDown)
+	_, err = b.PowerOn(t.Context(), "A")
+	require.NoError(t, err)
+	waitEventKind(t, events, hypervisor.EventConnectionUp)
+	require.Positive(t, stop())
+
+	domains, err := h.Domains(t.Context())
+	require.NoError(t, err)
+	for _, d := range domains {
+		require.Equal(t, hypervisor.StateShutoff, d.State, d.Name)
+		require.Equal(t, hypervisor.ReasonUnknown, d.Reason, "what libvirtd knew of it went with /run")
+		require.NoError(t, h.Start(t.Context(), d.UUID))
+	}
+	require.NoError(t, h.Close())
+}
+
+// Each QEMU that hangs costs one statistics call, once; the list and the others
+// go on.
+func testManyHungDomains(t *testing.T, b *bench) {
+	h := b.connect(t, "A")
+	for _, vm := range []string{"VM1", "VM3"} {
+		_, err := b.Hang(t.Context(), vm)
+		require.NoError(t, err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		stats, err := h.Stats(ctx)
+		cancel()
+		if err == nil {
+			require.Len(t, stats, 1)
+			require.Equal(t, "VM5", stats[0].Name)
+			break
+		}
+		require.ErrorIs(t, err, hypervisor.ErrTimeout)
+		require.True(t, time.Now().Before(deadline), "statistics never came: %v", err)
+		domains, err := h.Domains(t.Context())
+		require.NoError(t, err)
+		require.Len(t, domains, 3)
+	}
+	for _, vm := range []string{"VM1", "VM3"} {
+		_, err := b.Unhang(t.Context(), vm)
+		require.NoError(t, err)
+	}
+	require.NoError(t, h.Close())
+}
+
+// libvirt asks a QEMU to go, gives it 10 s, and holds up every listing of the
+// host that long. It is slow, and no reason to believe the host lost.
+func testDestroyOfHungDomain(t *testing.T, b *bench) {
+	h := b.connect(t, "A")
+	events, err := h.Events(t.Context())
+	require.NoError(t, err)
+	waitEventKind(t, events, hypervisor.EventConnectionUp)
+	vm := b.describe(t, "VM1")
+	_, err = b.Hang(t.Context(), "VM1")
+	require.NoError(t, err)
+	destroyed := make(chan error, 1)
+	go func() { destroyed <- h.Destroy(t.Context(), vm.UUID) }()
+	for done := false; !done; {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		_, err := h.Domains(ctx)
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, hypervisor.ErrTimeout)
+		}
+		select {
+		case err := <-destroyed:
+			require.NoError(t, err)
+			done = true
+		default:
+		}
+	}
+	for {
+		ev := <-events
+		require.NotEqual(t, hypervisor.EventConnectionDown, ev.Kind)
+		if ev.Kind == hypervisor.EventStopped {
+			require.Equal(t, hypervisor.ReasonDestroyed, ev.Reason)
+			break
+		}
+	}
+	require.NoError(t, h.Close())
+}
+
+func testFailedStart(t *testing.T, b *bench) {
+	h := b.connect(t, "A")
+	vm := b.describe(t, "VM1")
+	require.NoError(t, h.Destroy(t.Context(), vm.UUID))
+	disk := ""
+	for _, v := range b.Info().VMs {
+		if v.Name == "VM1" {
+			disk = b.Info().Hosts[0].Images + "/VM1.qcow2"
+		}
+	}
+	require.FileExists(t, disk)
+	require.NoError(t, hide(t, disk))
+	err := h.Start(t.Context(), vm.UUID)
+	require.ErrorIs(t, err, hypervisor.ErrNoResource)
+	require.NotErrorIs(t, err, hypervisor.ErrUnreachable)
+	d, err := h.Domain(t.Context(), vm.UUID)
+	require.NoError(t, err)
+	require.Equal(t, hypervisor.StateShutoff, d.State)
+	require.Equal(t, hypervisor.ReasonFailed, d.Reason)
+	require.NoError(t, h.Close())
+}
+
+func testManagedSave(t *testing.T, b *bench) {
+	h := b.connect(t, "A")
+	vm := b.describe(t, "VM1")
+	_, err := b.Virsh(t.Context(), "A", "managedsave", "VM1")
+	require.NoError(t, err)
+	d, err := h.Domain(t.Context(), vm.UUID)
+	require.NoError(t, err)
+	require.Equal(t, hypervisor.Domain{
+		UUID: vm.UUID, Name: "VM1", State: hypervisor.StateShutoff, Reason: hypervisor.ReasonSaved,
+		Persistent: true, ManagedSave: true,
+	}, d)
+	list, err := h.Domains(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, list, d)
+	require.NoError(t, h.Start(t.Context(), vm.UUID))
+	d, err = h.Domain(t.Context(), vm.UUID)
+	require.NoError(t, err)
+	require.False(t, d.ManagedSave)
+	require.NoError(t, h.Close())
+}
+
+// hide moves a file away until the test is over.
+func hide(t *testing.T, file string) error {
+	t.Helper()
+	t.Cleanup(func() { require.NoError(t, os.Rename(file+".hidden", file)) })
+	return os.Rename(file, file+".hidden")
+}

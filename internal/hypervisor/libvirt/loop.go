@@ -1,0 +1,71 @@
+//go:build cgo
+
+package libvirt
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	lv "libvirt.org/go/libvirt"
+)
+
+// startLibrary opens the libvirt library and starts the process's one event
+// loop, which carries the events and the keepalive of every connection. It must
+// come before the first connection.
+//
+// The loop is the one goroutine of this package without an end: libvirt offers
+// no way to take an event loop back.
+var startLibrary = sync.OnceValue(func() error {
+	if err := lv.EventRegisterDefaultImpl(); err != nil {
+		return fmt.Errorf("open the libvirt library: %w: install libvirt's client library (Debian: libvirt0; Fedora: libvirt-libs)", err)
+	}
+	if err := resolveBulk(); err != nil {
+		return err
+	}
+	warmUp()
+	go func() {
+		for {
+			if err := lv.EventRunDefaultImpl(); err != nil {
+				slog.Error("libvirt's event loop failed: events and keepalives of all hosts are late; restart holdfast if this goes on", "error", err)
+				time.Sleep(100 * time.Millisecond) // it failed before it could wait: do not spin
+			}
+		}
+	}()
+	return nil
+})
+
+// warmUp calls, one after the other, every function of the library that this
+// package uses, with an object that does not exist: libvirt checks that first and
+// returns an error. With the build tag libvirt_dlopen the binding looks each
+// function up at its first call and takes no lock for it, so two hosts that
+// make the same first call at once could find it half looked up.
+func warmUp() {
+	conn, dom := &lv.Connect{}, &lv.Domain{}
+	_, _ = lv.NewConnectWithAuth("holdfast-no-such-driver:///", nil, 0)
+	_, _ = lv.NewConnectWithAuth("holdfast-no-such-driver:///", refuseToType, 0)
+	_ = conn.SetKeepAlive(1, 1)
+	_, _ = conn.GetLibVersion()
+	_, _ = conn.IsAlive()
+	_, _ = conn.ListAllDomains(0)
+	_, _ = conn.LookupDomainByUUIDString("")
+	_, _ = conn.DomainEventLifecycleRegister(nil, func(*lv.Connect, *lv.Domain, *lv.DomainEventLifecycle) {})
+	_ = conn.DomainEventDeregister(0)
+	_ = conn.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) {})
+	_ = conn.UnregisterCloseCallback()
+	_, _ = conn.RawPtr()
+	_ = conn.Ref()
+	_, _ = conn.Close()
+	_ = dom.Free()
+	_, _ = dom.GetName()
+	_, _ = dom.GetUUIDString()
+	_, _, _ = dom.GetState()
+	_, _ = dom.IsPersistent()
+	_, _ = dom.HasManagedSaveImage(0)
+	_, _ = dom.GetXMLDesc(0)
+	_ = dom.Create()
+	_ = dom.Destroy()
+	_ = dom.Reset(0)
+	_ = dom.Resume()
+}

@@ -1,0 +1,142 @@
+//go:build cgo
+
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/hypervisor"
+)
+
+// session is what there is of a host from the moment it was reached until it is
+// lost: one link that carries the events and, having nothing else to do, tells
+// by its keepalive whether the host lives; and links for calls, made as needed.
+type session struct {
+	host  *Host
+	watch *link
+	gone  chan struct{} // closed when the host is lost: callers need not wait
+
+	slots chan struct{} // one for each call that somebody waits for
+	stuck atomic.Int32  // calls under way that nobody waits for any more
+
+	mu   sync.Mutex
+	over bool    // no link is kept any more
+	idle []*link // for calls, and alive when they were put here
+
+	probing atomic.Bool
+	probed  atomic.Int64 // Unix time in ns when the last probe ended
+}
+
+// Calls that do not return each hold one of libvirtd's workers, of which there
+// are 20 by default, and only their domain's end gives it back. Statistics,
+// which nobody needs to act, stop first.
+const (
+	mostStuckForStats = 4
+	mostStuck         = 12
+)
+
+// openSession reaches the host and subscribes to its events. Like openLink, it
+// may take for good.
+func openSession(h *Host) (*session, error) {
+	l, err := openLink(h)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		host: h, watch: l,
+		gone:  make(chan struct{}),
+		slots: make(chan struct{}, h.opts.MaxInFlight),
+	}
+	lost := func(why string) { h.drop(s, why) }
+	if err := l.watch(lost, func(ev hypervisor.Event) { h.publish(s, ev) }); err != nil {
+		l.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// isGone is to be asked with the Host's lock held, as gone is closed with it.
+func (s *session) isGone() bool {
+	select {
+	case <-s.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// end gives back what nobody uses, aside, and sees to it that the rest is
+// given back by whoever uses it. It is called once, and not before the session
+// has been settled.
+func (s *session) end() {
+	s.mu.Lock()
+	s.over = true
+	unused := append(s.idle, s.watch)
+	s.idle = nil
+	s.mu.Unlock()
+	for _, l := range unused {
+		go l.close()
+	}
+}
+
+// borrow returns a link that nobody else uses. Its user gives it back.
+func (s *session) borrow(ctx context.Context) (*link, error) {
+	for {
+		s.mu.Lock()
+		var l *link
+		if n := len(s.idle); n > 0 {
+			l, s.idle = s.idle[n-1], s.idle[:n-1]
+		}
+		s.mu.Unlock()
+		if l == nil {
+			break
+		}
+		if l.alive() {
+			return l, nil
+		}
+		l.close()
+	}
+	// libvirt's connect has no end if nobody answers, and no keepalive yet.
+	if err := s.host.addr.reach(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, hypervisor.ErrUnreachable)
+	}
+	return openLink(s.host)
+}
+
+func (s *session) giveBack(l *link) {
+	keep := l.alive()
+	s.mu.Lock()
+	if keep = keep && !s.over; keep {
+		s.idle = append(s.idle, l)
+	}
+	s.mu.Unlock()
+	if !keep {
+		l.close()
+	}
+}
+
+// suspect is told of a call that came to nothing. That may be its domain's
+// fault, whose QEMU hangs, or the host's: so the host is asked something that
+// takes nothing but libvirtd itself. Where that cannot be asked, the keepalive
+// finds out, a little later.
+func (s *session) suspect() {
+	h := s.host
+	const often = time.Second // callers in a hurry must not make a probe of every call
+	if !h.addr.speaks || time.Since(time.Unix(0, s.probed.Load())) < often || !s.probing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(h.ctx, h.opts.ProbeTimeout)
+		defer cancel()
+		err := h.addr.reach(ctx)
+		if err != nil && h.ctx.Err() == nil {
+			h.drop(s, h.addr.clean(err.Error()))
+		}
+		s.probed.Store(time.Now().UnixNano())
+		s.probing.Store(false)
+	}()
+}
