@@ -98,9 +98,31 @@ type VMState struct {
 
 // SimFaultInput breaks or mends something in a simulated site.
 type SimFaultInput struct {
-	Action string `json:"action"` // kill, panic, shutdown, destroy, power-off, power-on, cut, heal, hang-libvirtd, start-libvirtd
+	Action string `json:"action"` // one of the Sim constants
 	Target string `json:"target"` // name of a VM or of a host
+	// Count is how many of the next starts fail, for SimFailStarts: negative is
+	// all of them, 0 none.
+	Count int `json:"count,omitempty"`
 }
+
+// Actions of SimFaultInput, on a VM.
+const (
+	SimKill       = "kill"
+	SimPanic      = "panic"
+	SimShutdown   = "shutdown"
+	SimDestroy    = "destroy"
+	SimFailStarts = "fail-starts"
+)
+
+// Actions of SimFaultInput, on a host.
+const (
+	SimPowerOff      = "power-off"
+	SimPowerOn       = "power-on"
+	SimCut           = "cut"
+	SimHeal          = "heal"
+	SimHangLibvirtd  = "hang-libvirtd"
+	SimStartLibvirtd = "start-libvirtd"
+)
 
 // SimFaultResult is what was done, in words.
 type SimFaultResult struct {

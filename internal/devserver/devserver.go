@@ -128,9 +128,25 @@ func (s *Server) Restart(ctx context.Context) error {
 			return errors.New("the development server is running already")
 		}
 	}
+	// Or another server would answer for ours, which ends for want of the address.
+	for _, address := range []string{s.Address, s.UIAddress} {
+		if err := free(address); err != nil {
+			return err
+		}
+	}
 	cmd := exec.Command(s.opts.Binary, args...)
 	cmd.Stdout, cmd.Stderr = s.opts.Output, s.opts.Output
 	cmd.SysProcAttr = childAttributes()
+	if s.opts.Database != "" {
+		lock, err := lockDatabase(ctx, s.opts.Database)
+		if err != nil {
+			return err
+		}
+		if lock != nil {
+			defer lock.Close() // the child has its own
+			cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+		}
+	}
 	done := make(chan struct{})
 	if err := run(cmd, done); err != nil {
 		return fmt.Errorf("starting %s: %w", s.opts.Binary, err)
@@ -254,6 +270,18 @@ func (s *Server) signal(sig syscall.Signal, within time.Duration) {
 		}
 	}
 	<-done
+}
+
+// free reports an address that somebody listens on already.
+func free(address string) error {
+	if address == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("address of the development server: %w: is another one running? Stop it, or use another address, or port 0 for a free one", err)
+	}
+	return l.Close()
 }
 
 // concrete replaces port 0 by a free port.
