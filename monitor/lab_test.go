@@ -35,7 +35,7 @@ func labUp(t *testing.T) *lab.Lab {
 	if _, err := lab.Down(ctx, "", name); err != nil && !errors.Is(err, lab.ErrNotFound) {
 		require.NoError(t, err)
 	}
-	l, err := lab.Up(ctx, lab.Options{Name: name, Hosts: 2, VMs: 3, NoWaitGuests: true})
+	l, err := lab.Up(ctx, lab.Options{Name: name, Hosts: 2, VMs: 3, NoWaitGuests: true, Guard: true})
 	require.NoError(t, err, "this test needs root, QEMU and libvirt, and bin/lab: go build -o bin/lab ./test/lab/cmd/lab")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -48,7 +48,7 @@ func TestRepair(t *testing.T) {
 	require.NoError(t, err)
 	holdfast, err := rig.Build(dir, "holdfast/cmd/holdfast", "libvirt_dlopen")
 	require.NoError(t, err)
-	l, err := lab.Up(t.Context(), lab.Options{Name: fmt.Sprintf("bench-%d", os.Getpid()), VMs: 4, Binary: labBinary})
+	l, err := lab.Up(t.Context(), lab.Options{Name: fmt.Sprintf("bench-%d", os.Getpid()), VMs: 4, Binary: labBinary, Guard: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Down(context.Background())) })
 	a, b := l.Info().Hosts[0], l.Info().Hosts[1]

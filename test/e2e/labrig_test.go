@@ -48,7 +48,7 @@ func newLabRig(t *testing.T, vms int) *labRig {
 	labBinary, err := rig.Build(dir, "holdfast/test/lab/cmd/lab", "")
 	require.NoError(t, err)
 	r := &labRig{binary: holdfast}
-	r.Lab, err = lab.Up(t.Context(), lab.Options{Name: fmt.Sprintf("e2e-%d", os.Getpid()), VMs: vms, Binary: labBinary, Progress: func(line string) { t.Log(line) }})
+	r.Lab, err = lab.Up(t.Context(), lab.Options{Name: fmt.Sprintf("e2e-%d", os.Getpid()), VMs: vms, Binary: labBinary, Guard: true, Progress: func(line string) { t.Log(line) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Down(cleanupContext())) })
 
@@ -149,6 +149,7 @@ func (r *labRig) startedOnce(t *testing.T, before lab.VMStatus) {
 	require.Equal(t, before.Starts+1, now.Starts, "QEMU is started once")
 	require.Len(t, now.Copies, 1)
 	require.False(t, now.TwoCopies, "two copies: %v", now.Overlaps)
+	require.Zero(t, now.Lost, "acknowledged writes were lost")
 	// Read after the console: the disk may only be ahead.
 	require.GreaterOrEqual(t, now.Highest(), now.Acked, "an acknowledged write was lost")
 	status, err := r.Status(t.Context())

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 func options(t *testing.T, name string) Options {
-	return Options{Name: name, Dir: t.TempDir(), Binary: command, Progress: func(line string) { t.Log(name + ": " + line) }}
+	return Options{Name: name, Dir: t.TempDir(), Binary: command, Guard: true, Progress: func(line string) { t.Log(name + ": " + line) }}
 }
 
 func eventually(t *testing.T, what string, condition func() bool) {

@@ -34,6 +34,9 @@ type Options struct {
 	// NoWaitGuests returns when the guests are started, not when each of them
 	// has acknowledged its first write.
 	NoWaitGuests bool
+	// Guard takes the lab down when the calling process has ended, however that
+	// came about. For tests: one that is killed cannot clean up.
+	Guard bool
 	// KeepFailed leaves what there is of a lab that did not come up.
 	KeepFailed bool
 	// Progress, if set, is called with one line for each thing done. It may be

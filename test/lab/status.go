@@ -65,11 +65,13 @@ type HostStatus struct {
 
 // VMStatus is one guest.
 type VMStatus struct {
-	Name   string   `json:"name"`
-	UUID   string   `json:"uuid"`
-	Copies []QEMU   `json:"copies"` // QEMU processes alive now
-	Acked  uint64   `json:"acked"`  // highest number acknowledged on any console
-	Boots  []string `json:"boots"`  // boot IDs, in order of their first acknowledgement
+	Name   string `json:"name"`
+	UUID   string `json:"uuid"`
+	Copies []QEMU `json:"copies"` // QEMU processes alive now
+	Acked  uint64 `json:"acked"`  // highest number acknowledged on any console
+	// Lost counts acknowledged numbers that a later boot did not find on its disk.
+	Lost  uint64   `json:"lost"`
+	Boots []string `json:"boots"` // boot IDs, in order of their first acknowledgement
 	// OnDisk is the number on each disk image there is, by host; with shared
 	// storage there is one image, listed under the host the VM was made on.
 	OnDisk map[string]uint64 `json:"onDisk"`
@@ -182,6 +184,7 @@ func (l *Lab) vmStatus(ctx context.Context, vm VM, events []Sample) (VMStatus, e
 		}
 		console := record.ParseConsole(content)
 		v.Acked = max(v.Acked, console.Highest)
+		v.Lost += console.Lost
 		for _, id := range console.Boots { // those that a dead sampler did not see
 			if !slices.Contains(v.Boots, id) {
 				v.Boots = append(v.Boots, id)

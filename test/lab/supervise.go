@@ -95,15 +95,20 @@ func (l *Lab) startSupervisor(ctx context.Context) error {
 	}
 }
 
-// supervisors finds the lab's samplers; there is one, or none.
+// supervisors finds the lab's sampler and its guard, but for the process that asks.
 func (l *Lab) supervisors() ([]int, error) {
 	pids, err := procfs.Default.PIDs()
 	if err != nil {
 		return nil, err
 	}
-	want := superviseArgs(l.info.Dir)
+	sampler := strings.Join(superviseArgs(l.info.Dir), "\x00") + "\x00"
+	guard := strings.Join(guardArgs(l.info.Dir), "\x00") + "\x00"
 	return slices.DeleteFunc(pids, func(pid int) bool {
 		args, err := procfs.Default.Args(pid)
-		return err != nil || len(args) != 1+len(want) || strings.Join(args[1:], "\x00") != strings.Join(want, "\x00")
+		if err != nil || len(args) == 0 || pid == os.Getpid() {
+			return true
+		}
+		called := strings.Join(args[1:], "\x00") + "\x00"
+		return !strings.HasPrefix(called, sampler) && !strings.HasPrefix(called, guard)
 	}), nil
 }

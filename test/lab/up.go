@@ -163,6 +163,11 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	if err := l.save(); err != nil {
 		return err
 	}
+	if o.Guard {
+		if err := l.startGuard(ctx); err != nil {
+			return err
+		}
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.prepareBoot(groupCtx, o.Progress) })
 	group.Go(func() error { return l.buildHosts(groupCtx, o.Progress) })

@@ -124,9 +124,11 @@ virsh's exit code. All that follows HOST goes to virsh; flags of lab come before
 // internalCommand holds what lab runs of itself, inside hosts and aside.
 func internalCommand() *cobra.Command {
 	var dir, host string
+	var owner int
 	internal := &cobra.Command{Use: "internal", Short: "What lab runs of itself; not for use by hand", Hidden: true}
 	internal.PersistentFlags().StringVar(&dir, "dir", "", "the lab's own folder")
 	internal.PersistentFlags().StringVar(&host, "host", "", "the host")
+	internal.PersistentFlags().IntVar(&owner, "owner", 0, "the process that the guard watches")
 	internal.AddCommand(
 		&cobra.Command{Use: "boot-host", Short: "Start the first process of a host", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error { return lab.BootHost(dir, host) }},
@@ -134,6 +136,8 @@ func internalCommand() *cobra.Command {
 			RunE: func(*cobra.Command, []string) error { return lab.InitHost(dir, host) }},
 		&cobra.Command{Use: "supervise", Short: "Be the sampler of a lab", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return lab.Supervise(cmd.Context(), dir) }},
+		&cobra.Command{Use: "guard", Short: "Take a lab down when its owner has ended", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return lab.Guard(cmd.Context(), dir, owner) }},
 	)
 	return internal
 }

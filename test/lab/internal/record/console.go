@@ -6,6 +6,9 @@ import "strings"
 type Console struct {
 	Highest uint64   // highest number acknowledged
 	Boots   []string // boot IDs that acknowledged something, in order of their first
+	// Lost counts numbers that were acknowledged and then acknowledged again by a
+	// later boot: the disk that it booted from did not have them.
+	Lost uint64
 }
 
 // ParseConsole reads a console file. An unfinished last line is not counted:
@@ -20,6 +23,9 @@ func ParseConsole(content []byte) Console {
 		ack, ok := ParseAck(line)
 		if !ok {
 			continue
+		}
+		if ack.BootID != last && ack.N <= c.Highest {
+			c.Lost += c.Highest - ack.N + 1
 		}
 		c.Highest = max(c.Highest, ack.N)
 		if ack.BootID != last {

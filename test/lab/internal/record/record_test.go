@@ -75,6 +75,9 @@ func TestParseConsole(t *testing.T) {
 		"\x1bcSeaBIOS\r\nstart " + boot2 + " 3\r\nack " + boot2 + " 4\r\nack " + boot2 + " 5\r\nack " + boot2 + " 600"
 	require.Equal(t, Console{Highest: 5, Boots: []string{boot1, boot2}}, ParseConsole([]byte(content)))
 	require.Equal(t, Console{}, ParseConsole(nil))
+	// The second boot found an older disk: 2 and 3 were acknowledged and lost.
+	lost := "ack " + boot1 + " 1\nack " + boot1 + " 2\nack " + boot1 + " 3\nack " + boot2 + " 2\nack " + boot2 + " 3\n"
+	require.Equal(t, Console{Highest: 3, Boots: []string{boot1, boot2}, Lost: 2}, ParseConsole([]byte(lost)))
 }
 
 func TestParseConsoleTakesAnything(t *testing.T) {
