@@ -25,7 +25,8 @@ func cleanupContext() context.Context { return context.Background() }
 // subtests; each takes those that no earlier one has left in another state.
 func TestLab(t *testing.T) {
 	r := newLabRig(t, 5)
-	monitor := r.monitor(t)
+	whole := t // what outlives a subtest belongs to the whole test
+	monitor := r.monitor(whole)
 
 	t.Run("a killed VM comes back", func(t *testing.T) {
 		worker := r.worker(t)
@@ -121,7 +122,7 @@ func TestLab(t *testing.T) {
 		})
 		monitor.Kill()
 		require.NoError(t, r.server.Restart(t.Context()))
-		monitor = r.monitor(t)
+		monitor = r.monitor(whole)
 		r.closed(t, "VM3", earlier, contract.OutcomeRecovered)
 		r.startedOnce(t, before)
 	})
@@ -157,7 +158,7 @@ func TestLab(t *testing.T) {
 		// Another monitor sees both in its first full listing; a crash that it
 		// reports afterwards shows that it has looked.
 		monitor.Kill()
-		monitor = r.monitor(t)
+		monitor = r.monitor(whole)
 		crashed := r.incidents(t, "VM4")
 		_, err = r.Kill(t.Context(), "VM4")
 		require.NoError(t, err)
