@@ -5,9 +5,13 @@ import "errors"
 // Sentinel errors. Drivers wrap them with what the hypervisor said, so that
 // errors.Is decides and the text explains. The text never holds a definition.
 var (
-	// ErrUnreachable: there is no connection to the host and none could be made.
+	// ErrUnreachable: there is no connection to the host and none could be made,
+	// or it was lost before the answer came. In that case, as with ErrTimeout,
+	// whether the call takes effect is unknown.
 	ErrUnreachable = errors.New("host unreachable")
-	// ErrTimeout: the host did not answer in time. Whether the call took effect is unknown.
+	// ErrTimeout: the host did not answer in time. Whether the call takes effect is
+	// unknown, and stays so: what was sent to a libvirtd that hangs is carried out
+	// when it goes on, however much later. Only a fence ends that.
 	ErrTimeout = errors.New("host did not answer in time")
 	// ErrNotFound: the host does not know the domain.
 	ErrNotFound = errors.New("domain not found")

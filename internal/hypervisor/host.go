@@ -47,19 +47,22 @@ type Host interface {
 	// Reset presses the reset button of an active domain. ErrNotActive if it is not.
 	Reset(ctx context.Context, uuid string) error
 
-	// Resume continues the vCPUs of a paused domain. ErrInvalidState if it is not paused.
+	// Resume continues the vCPUs of a paused domain. ErrInvalidState if it is not
+	// paused, and ErrNotActive as well if it is not even active.
 	Resume(ctx context.Context, uuid string) error
 
-	// Stats samples every domain of the host with one bulk call that does not
-	// wait for a domain whose monitor is busy: such a domain is left out.
+	// Stats samples every active domain of the host with one bulk call that does
+	// not wait for a domain whose monitor is busy: such a domain is left out. The
+	// first call after a QEMU began to hang may take a second longer, or, if
+	// several hang at once, be the one that ends with ErrTimeout.
 	Stats(ctx context.Context) ([]DomainStats, error)
 
 	// Events delivers what the host reports about its domains until ctx ends,
 	// then the channel is closed. The first event, and the first after every
 	// lost connection, is ConnectionUp: whoever listens must list the domains
 	// then, because events before it may have been missed. ConnectionDown says
-	// that the connection was lost; the driver reconnects by itself with
-	// backoff. Events returns an error only when ctx has already ended or the
+	// that the connection was lost, or, as the very first event, that there is
+	// none; the driver reconnects by itself with backoff. Events returns an error only when ctx has already ended or the
 	// Host is closed: an unreachable host is reported on the channel. A slow
 	// reader loses no connection event, but may lose lifecycle events; it is then
 	// told by an Overflow event, and must list again.
@@ -195,8 +198,10 @@ type Event struct {
 	Kind EventKind
 	// UUID and Name of the domain; empty for connection events and Overflow.
 	UUID, Name string
-	// Reason of a stop, suspend or crash, in the same words as Domain.Reason,
-	// so that event and listing classify alike. For ConnectionDown it is free text.
+	// Reason in the same words as Domain.Reason where it is about the same thing.
+	// They are raw: a QEMU that was killed is stopped (failed) in the event and
+	// shut off (crashed) in the listing. For Watchdog it is the watchdog's action,
+	// for IOError QEMU's word (enospc) or "I/O error", for ConnectionDown free text.
 	Reason Reason
 	// At is when this machine received the event.
 	At time.Time

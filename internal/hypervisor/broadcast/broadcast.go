@@ -132,7 +132,8 @@ func (s *subscriber) shed(next hypervisor.Event) {
 	if len(kept) > len(s.queue)/2 {
 		kept = kept[len(kept)-2:]
 	}
-	s.queue = append(kept, hypervisor.Event{Host: next.Host, Kind: hypervisor.EventOverflow, At: next.At})
+	kept = append(kept, hypervisor.Event{Host: next.Host, Kind: hypervisor.EventOverflow, At: next.At})
+	s.queue = kept
 }
 
 func (s *subscriber) pump(ctx context.Context, out chan<- hypervisor.Event) {

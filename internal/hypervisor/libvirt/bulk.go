@@ -66,8 +66,8 @@ import (
 
 // The binding's own GetAllDomainStats asks the host once more for every domain
 // in the answer (its number of vCPUs) and goes through the parameters dozens of
-// times: 19 ms for the states of 64 domains on the loopback, where the one call
-// that it is about takes 1 ms. So that one call is made here.
+// times: 17 ms for the states of 65 domains on one machine, where the one call
+// that it is about takes 0.6 ms. So that one call is made here.
 
 // virTypedParameterType and VIR_UUID_STRING_BUFLEN.
 const (

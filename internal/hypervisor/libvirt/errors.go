@@ -70,7 +70,7 @@ func sentinelOf(err lv.Error, alive bool) error {
 	default:
 		sentinel = sentinels[err.Code]
 	}
-	if sentinel == hypervisor.ErrUnreachable && alive {
+	if alive && errors.Is(sentinel, hypervisor.ErrUnreachable) {
 		return hypervisor.ErrNoResource
 	}
 	return sentinel
@@ -87,7 +87,7 @@ func (h *Host) explain(doing string, err error, alive bool) error {
 	if sentinel := sentinelOf(lerr, alive); sentinel != nil {
 		return fmt.Errorf("%s on %s: %s: %w", doing, h.opts.Name, said, sentinel)
 	}
-	return fmt.Errorf("%s on %s: %s (libvirt error %d of part %d)", doing, h.opts.Name, said, lerr.Code, lerr.Domain)
+	return fmt.Errorf("%s on %s: %s (libvirt error %d of part %d)", doing, h.opts.Name, said, int(lerr.Code), int(lerr.Domain))
 }
 
 // hasCode reports whether err is an error of libvirt with that code.

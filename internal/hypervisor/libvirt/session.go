@@ -75,10 +75,11 @@ func (s *session) isGone() bool {
 func (s *session) end() {
 	s.mu.Lock()
 	s.over = true
-	unused := append(s.idle, s.watch)
+	idle := s.idle
 	s.idle = nil
 	s.mu.Unlock()
-	for _, l := range unused {
+	go s.watch.close()
+	for _, l := range idle {
 		go l.close()
 	}
 }

@@ -147,7 +147,7 @@ func TestStartTakesItsTime(t *testing.T) {
 		require.NoError(t, c.PowerOffHost("A"))
 		require.ErrorIs(t, <-result, hypervisor.ErrUnreachable)
 		require.NoError(t, c.PowerOnHost("A"))
-		time.Sleep(time.Second) // of the bubble's clock
+		<-time.After(time.Second) // of the bubble's clock
 		d, err = host.Domain(t.Context(), vm.UUID)
 		require.NoError(t, err)
 		require.Equal(t, hypervisor.StateShutoff, d.State)
