@@ -192,17 +192,9 @@ func needsPerson(t *testing.T, r *labRig) {
 	require.NoError(t, os.Rename(disk, disk+".away"))
 	_, err := r.Kill(t.Context(), "VM5")
 	require.NoError(t, err)
+	rig.Incident(t, r.starter, "VM5", "needs a person", func(i contract.Incident) bool { return i.NeedsPerson })
 	var waiting contract.Incident
-	rig.Eventually(t, "VM5 needs a person", func() error {
-		var inc contract.Incident
-		if err := json.Unmarshal([]byte(r.holdfast(t, "incident", "show", "VM5", "-o", "json")), &inc); err != nil {
-			return err
-		}
-		if waiting = inc; !inc.NeedsPerson {
-			return fmt.Errorf("%d incidents before; stage %q, %d attempts", earlier, inc.Stage, len(inc.Attempts))
-		}
-		return nil
-	})
+	require.NoError(t, json.Unmarshal([]byte(r.holdfast(t, "incident", "show", "VM5", "-o", "json")), &waiting))
 	require.Contains(t, waiting.Why, "5 failed repairs within")
 	require.Contains(t, waiting.Why, filepath.Base(disk), "the reason says what is missing")
 	require.Len(t, waiting.Attempts, 5)
