@@ -56,6 +56,7 @@ bench: tools packages ## measure times to repair
 	exec go test -tags '$(TAGS) bench' -count=1 -v -timeout=60m ./test/bench
 
 screenshots: tools packages build ## take the pictures of the documentation
+	@deploy/install-packages.sh deploy/packages-screenshots.txt
 	cd test/screenshots && exec go run .
 
 lint: tools ## run the linters alone

@@ -91,17 +91,31 @@ func (r *record) page() string {
 	if r.inc.Outcome != "" {
 		state = string(r.inc.Outcome)
 	}
-	fmt.Fprintf(&b, "**%s**: %s on %s, %s\n\n", state, r.inc.VM, orUnknown(r.inc.Host), r.inc.Fault.Kind)
-	fmt.Fprintf(&b, "- Why: %s\n", r.inc.Why)
+	fmt.Fprintf(&b, "**%s**: %s on %s, %s\n\n", state, inMarkdown(r.inc.VM.String()), inMarkdown(orUnknown(r.inc.Host)), r.inc.Fault.Kind)
+	fmt.Fprintf(&b, "- Why: %s\n", inMarkdown(r.inc.Why))
 	if r.inc.Next != "" {
-		fmt.Fprintf(&b, "- Next: %s\n", r.inc.Next)
+		fmt.Fprintf(&b, "- Next: %s\n", inMarkdown(r.inc.Next))
+	}
+	if took := r.inc.Started.Sub(r.inc.Fault.First); !r.inc.Started.IsZero() && took > 0 {
+		fmt.Fprintf(&b, "- Started %.1f s after the first sign of the fault\n", took.Seconds())
 	}
 	if n := len(r.inc.Attempts); n > 0 {
 		fmt.Fprintf(&b, "- Tries: %d\n", n)
 	}
-	b.WriteString("\n| UTC | stage | |\n| --- | --- | --- |\n")
+	b.WriteString("\n| UTC | stage | what happened |\n| :-- | :-- | :-- |\n")
 	for _, e := range r.inc.Timeline {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", e.At.UTC().Format("15:04:05.000"), e.Stage, strings.ReplaceAll(e.Text, "|", "/"))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", e.At.UTC().Format("15:04:05.000"), e.Stage, inMarkdown(e.Text))
 	}
+	b.WriteString(lastLine)
 	return b.String()
 }
+
+// lastLine ends what is long: the UI shows it in a frame that is a little too
+// low, and cuts this line off instead of one that says something.
+const lastLine = "\n\n\u00a0\n"
+
+// plain keeps what comes from hosts and people from being taken for Markdown or
+// HTML. Backquotes stay: they mark commands to type.
+var plain = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", `\<`, "*", `\*`, "[", `\[`, "~", `\~`, "\n", " ", "\r", " ")
+
+func inMarkdown(text string) string { return plain.Replace(text) }

@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -131,7 +132,7 @@ func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
 		return r.hold(ctx, contract.StageWait, d.Wait, d.Why)
 	case ladder.ActClimb:
 		if d.Wait > 0 {
-			r.note(ctx, fmt.Sprintf("waits %s: %s", d.Wait.Round(time.Millisecond), d.Why))
+			r.note(ctx, fmt.Sprintf("waits %s before it tries again", d.Wait.Round(time.Millisecond)))
 			r.show(ctx, contract.StageOf(d.Rung), r.inc.NeedsPerson, fmt.Sprintf("tries again in %s", d.Wait.Round(time.Millisecond)))
 			return r.sleep(ctx, d.Wait, "backoff before the next try")
 		}
@@ -144,7 +145,12 @@ func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
 
 // climb takes the restart rung once: remove what is left, start, verify.
 func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
-	r.note(ctx, d.Why)
+	// The story has told the fault, and how earlier tries failed.
+	if n := len(r.inc.Attempts); n > 0 {
+		r.note(ctx, fmt.Sprintf("try %d: start it again on %s", n+1, d.Host))
+	} else {
+		r.note(ctx, strings.TrimPrefix(d.Why, r.inc.Fault.Why+": "))
+	}
 	r.show(ctx, contract.StageOf(d.Rung), r.inc.NeedsPerson, fmt.Sprintf("starts %s on %s", r.inc.VM, d.Host))
 	began := workflow.Now(ctx)
 	r.undo.before("remove a start that did not verify", func(ctx workflow.Context) error {

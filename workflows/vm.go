@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -170,7 +171,7 @@ func (g *guardian) open(ctx workflow.Context, f fault.Fault) {
 		ParentClosePolicy:   enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
 		WaitForCancellation: true,
 		StaticSummary:       fmt.Sprintf("%s: %s on %s", f.Kind, f.VM, orUnknown(f.Host)),
-		StaticDetails:       fmt.Sprintf("%s\n\nSeen by %s at %s.", f.Why, f.Reporter, f.First.UTC().Format(time.RFC3339Nano)),
+		StaticDetails:       details(f),
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			contract.AttrSite.ValueSet(g.in.Site),
 			contract.AttrHost.ValueSet(orUnknown(f.Host)),
@@ -303,4 +304,25 @@ func orUnknown(host string) string {
 		return "unknown"
 	}
 	return host
+}
+
+// sightingsShown is how many hosts' sightings the details of an incident spell out.
+const sightingsShown = 8
+
+// details say what a fault was concluded from.
+func details(f fault.Fault) string {
+	text := fmt.Sprintf("%s\n\nSeen by %s at %s.", inMarkdown(f.Why), inMarkdown(f.Reporter), f.First.UTC().Format("2006-01-02 15:04:05.000 MST"))
+	var seen []string
+	for _, s := range append([]fault.Sighting{f.Seen}, f.Elsewhere...) {
+		if s.Host != "" {
+			seen = append(seen, inMarkdown(s.String()))
+		}
+	}
+	if more := len(seen) - sightingsShown; more > 0 {
+		seen = append(seen[:sightingsShown], fmt.Sprintf("and %d more hosts", more))
+	}
+	if len(seen) > 0 {
+		text += "\n\nEvidence: " + strings.Join(seen, "; ")
+	}
+	return text + lastLine
 }
