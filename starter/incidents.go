@@ -144,7 +144,8 @@ func (c *Client) Incident(ctx context.Context, id string) (contract.Incident, er
 		return inc, fmt.Errorf("%s is a %s workflow, not an incident", id, name)
 	}
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED {
-		return inc, explain(c.temporal.GetWorkflow(ctx, id, info.GetExecution().GetRunId()).Get(ctx, &inc))
+		err = c.temporal.GetWorkflow(ctx, id, info.GetExecution().GetRunId()).Get(ctx, &inc)
+		return inc, explain(err)
 	}
 	value, err := c.temporal.QueryWorkflow(ctx, id, info.GetExecution().GetRunId(), contract.QueryIncident)
 	if err != nil {

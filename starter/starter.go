@@ -115,7 +115,8 @@ func (c *Client) Recover(ctx context.Context, req contract.RecoverRequest) (cont
 	if err != nil {
 		return reply, explain(err)
 	}
-	return reply, explain(handle.Get(ctx, &reply))
+	err = handle.Get(ctx, &reply)
+	return reply, explain(err)
 }
 
 // Inventory asks the site's worker what its hosts hold. Callers that ask at the
@@ -134,7 +135,8 @@ func (c *Client) Inventory(ctx context.Context, site string) (contract.Inventory
 	if err != nil {
 		return out, explain(err)
 	}
-	return out, explain(run.Get(ctx, &out))
+	err = run.Get(ctx, &out)
+	return out, explain(err)
 }
 
 // SimulateFault breaks or mends something in a simulated site.
@@ -151,7 +153,8 @@ func (c *Client) SimulateFault(ctx context.Context, site string, in contract.Sim
 	if err != nil {
 		return out, explain(err)
 	}
-	return out, explain(run.Get(ctx, &out))
+	err = run.Get(ctx, &out)
+	return out, explain(err)
 }
 
 // EnsureSearchAttributes registers the search attributes that the namespace

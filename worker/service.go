@@ -171,11 +171,9 @@ func (s *Service) checkHost(ctx context.Context, h hypervisor.Host) {
 	before := s.hosts[h.Name()]
 	s.hosts[h.Name()] = err
 	s.mu.Unlock()
-	switch {
-	case err == nil && before != nil:
-		s.log.Info("host answers", "host", h.Name())
-	case err != nil && (before == nil || errors.Is(before, errNotAsked)):
-		s.log.Warn("host does not answer", "host", h.Name(), "error", err)
+	// The driver says at a higher level what happens to its connection.
+	if (err == nil) != (before == nil) || errors.Is(before, errNotAsked) {
+		s.log.Debug("asked host", "host", h.Name(), "error", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
 
 	"holdfast/internal/telemetry"
 	"holdfast/starter"
@@ -63,13 +64,20 @@ func (a *app) ask(cmd *cobra.Command, what string, do func(context.Context, *sta
 	ctx, cancel := a.limited(cmd.Context())
 	defer cancel()
 	defer a.progress(what)()
+	began := time.Now()
 	return a.connected(ctx, func(c *starter.Client) error {
 		err := do(ctx, c)
-		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fmt.Errorf("%s: no answer within %s (%w): is there a worker of the site (`holdfast worker`)? --timeout waits longer", what, a.timeout, err)
+		if outOfTime(err) {
+			return fmt.Errorf("%s: no answer after %s (%w): is there a worker of the site (`holdfast worker`)? --timeout can be longer", what, time.Since(began).Round(time.Second), err)
 		}
 		return err
 	})
+}
+
+// outOfTime reports that time ran out, ours or that of Temporal.
+func outOfTime(err error) bool {
+	var theirs *serviceerror.DeadlineExceeded
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &theirs)
 }
 
 func (a *app) limited(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -153,10 +153,10 @@ func newWorld(site *config.Site, f devFlags, log *slog.Logger) (world, error) {
 	}
 	w := world{}
 	var err error
-	if w.forWorker, err = libvirtSite(site, log); err != nil {
+	if w.forWorker, err = libvirtSite(site, log.With("role", "worker")); err != nil {
 		return w, err
 	}
-	if w.forMonitor, err = libvirtSite(site, log); err != nil {
+	if w.forMonitor, err = libvirtSite(site, log.With("role", "monitor")); err != nil {
 		return w, errors.Join(err, w.close())
 	}
 	return w, nil

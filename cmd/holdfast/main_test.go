@@ -52,7 +52,7 @@ func TestReport(t *testing.T) {
 		text string
 	}{
 		{nil, exitOK, ""},
-		{errors.New("no such thing\n"), exitError, "holdfast: no such thing\n"},
+		{errors.New("no such thing "), exitError, "holdfast: no such thing\n"},
 		{usage(root, "what is %q", "this"), exitUsage, "holdfast: what is \"this\"\nSee `holdfast --help`.\n"},
 		{fmt.Errorf("asking: %w", context.Canceled), exitError, "holdfast: interrupted\n"},
 		{needsPersonError{vm: "VM1", id: "incident/x", why: "5 failed repairs"}, exitNeedsPerson,

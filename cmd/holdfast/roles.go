@@ -40,7 +40,7 @@ func libvirtSite(site *config.Site, log *slog.Logger) (*hypervisor.Site, error) 
 	var errs []error
 	for _, h := range site.Hosts {
 		host, err := libvirt.New(libvirt.Options{
-			Name: h.Name, URI: h.URI, CallTimeout: site.Monitor.CallTimeout, Logger: log.With("host", h.Name),
+			Name: h.Name, URI: h.URI, CallTimeout: site.Monitor.CallTimeout, Logger: log,
 		})
 		if err != nil {
 			errs = append(errs, err)

@@ -143,7 +143,7 @@ func (s *Server) Restart(ctx context.Context) error {
 			return err
 		}
 		if lock != nil {
-			defer lock.Close() // the child has its own
+			defer func() { _ = lock.Close() }() // the child has its own
 			cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
 		}
 	}

@@ -84,12 +84,12 @@ var installs = regexp.MustCompile(`\b(apt|apt-get|aptitude)\b[^\n#]*\sinstall\s|
 
 // mayInstall are the only files with such a command.
 var mayInstall = map[string]string{
-	"deploy/install-packages.sh": "reads deploy/packages.txt",
+	"deploy/install-packages.sh": "reads deploy/packages.txt and lists like it",
 	"deploy/Dockerfile":          "an image holds what Holdfast needs to run, not what its tests need",
 }
 
-// Packages of the distribution are named in deploy/packages.txt alone, so that
-// one place says what a machine needs.
+// Packages of the distribution are named in deploy/packages.txt and the lists
+// beside it alone, so that one place says what a machine needs.
 func TestPackagesAreListedOnce(t *testing.T) {
 	scripts := sources(t, func(path string) bool {
 		return !strings.HasSuffix(path, ".md") && !strings.HasPrefix(path, "test/arch/")
