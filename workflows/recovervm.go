@@ -258,6 +258,7 @@ func (r *recovery) doubt(ctx workflow.Context, text string) error {
 func (r *recovery) askPerson(ctx workflow.Context, why string) error {
 	r.inc.Why = why
 	r.note(ctx, "needs a person: "+why)
+	r.retry = nil
 	r.setNeedsPerson(ctx, true)
 	return r.awaitPerson(ctx)
 }
@@ -338,8 +339,10 @@ func (r *recovery) listen(ctx workflow.Context) {
 		sel.AddReceive(workflow.GetSignalChannel(ctx, contract.SignalRetry), func(c workflow.ReceiveChannel, _ bool) {
 			var retry contract.Retry
 			c.Receive(ctx, &retry)
-			r.retry = &retry
-			r.wake.SendAsync(nil)
+			if r.inc.NeedsPerson { // else it is under way already
+				r.retry = &retry
+				r.wake.SendAsync(nil)
+			}
 		})
 		sel.Select(ctx)
 	}

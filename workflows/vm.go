@@ -251,9 +251,8 @@ func (g *guardian) validateRecover(req contract.RecoverRequest) error {
 func (g *guardian) recover(ctx workflow.Context, req contract.RecoverRequest) (contract.RecoverReply, error) {
 	g.lastActive = workflow.Now(ctx)
 	if op := g.current; op != nil {
-		if op.needsPerson {
-			g.tell(ctx, contract.SignalRetry, contract.Retry{By: req.By, Why: req.Why})
-		}
+		// Passed on in any case: the incident knows best whether it waits for a person.
+		g.tell(ctx, contract.SignalRetry, contract.Retry{By: req.By, Why: req.Why})
 		return contract.RecoverReply{IncidentID: op.id, Already: true, Retrying: op.needsPerson}, nil
 	}
 	now := workflow.Now(ctx)

@@ -261,7 +261,9 @@ func TestGuardianAnswersRequests(t *testing.T) {
 	ask := func(req contract.RecoverRequest) *testsuite.TestUpdateCallback {
 		return &testsuite.TestUpdateCallback{
 			OnAccept: func() {},
-			OnReject: func(err error) { replies = append(replies, contract.RecoverReply{IncidentID: "refused: " + err.Error()}) },
+			OnReject: func(err error) {
+				replies = append(replies, contract.RecoverReply{IncidentID: "refused: " + err.Error()})
+			},
 			OnComplete: func(v any, err error) {
 				require.NoError(t, err)
 				replies = append(replies, v.(contract.RecoverReply))
