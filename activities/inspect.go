@@ -50,9 +50,7 @@ func (a *Activities) survey(ctx context.Context, uuid, home string, evidence []f
 	var grace <-chan time.Time
 	for left := len(hosts); left > 0; left-- {
 		if needed == 0 && grace == nil {
-			timer := time.NewTimer(a.opts.Grace)
-			defer timer.Stop()
-			grace = timer.C
+			grace = time.After(a.opts.Grace)
 		}
 		select {
 		case r := <-replies:

@@ -1,3 +1,6 @@
+// Package workflows orchestrates repairs: it decides when and in which order, and
+// leaves what touches the world to activities. One file per workflow; what goes
+// in and out, and under which names, is in internal/contract.
 package workflows
 
 import (
