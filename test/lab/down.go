@@ -155,13 +155,18 @@ func (l *Lab) stopHelpers(ctx context.Context) error {
 // helperPrograms are what lab runs outside of the hosts for longer than a moment.
 var helperPrograms = []string{"ip", "nsenter", "qemu-img", "setsid", "unshare"}
 
-// helpers finds the lab's samplers, and those helper programs that name its
+// helpers finds the lab's sampler and guard, and those helper programs that name its
 // folder or its namespaces.
 func (l *Lab) helpers() ([]int, error) {
 	found, err := l.supervisors()
 	if err != nil {
 		return nil, err
 	}
+	guards, err := l.guards()
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, guards...)
 	pids, err := procfs.Default.PIDs()
 	if err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,20 +94,20 @@ func (l *Lab) startSupervisor(ctx context.Context) error {
 	}
 }
 
-// supervisors finds the lab's sampler and its guard, but for the process that asks.
-func (l *Lab) supervisors() ([]int, error) {
+// supervisors finds the lab's samplers; there is one, or none.
+func (l *Lab) supervisors() ([]int, error) { return calledWith(superviseArgs(l.info.Dir)) }
+
+// guards finds the lab's guards; there is one, or none.
+func (l *Lab) guards() ([]int, error) { return calledWith(guardArgs(l.info.Dir)) }
+
+// calledWith finds the processes, but for this one, whose arguments begin so.
+func calledWith(want []string) ([]int, error) {
 	pids, err := procfs.Default.PIDs()
 	if err != nil {
 		return nil, err
 	}
-	sampler := strings.Join(superviseArgs(l.info.Dir), "\x00") + "\x00"
-	guard := strings.Join(guardArgs(l.info.Dir), "\x00") + "\x00"
 	return slices.DeleteFunc(pids, func(pid int) bool {
 		args, err := procfs.Default.Args(pid)
-		if err != nil || len(args) == 0 || pid == os.Getpid() {
-			return true
-		}
-		called := strings.Join(args[1:], "\x00") + "\x00"
-		return !strings.HasPrefix(called, sampler) && !strings.HasPrefix(called, guard)
+		return err != nil || pid == os.Getpid() || len(args) <= len(want) || !slices.Equal(args[1:1+len(want)], want)
 	}), nil
 }
