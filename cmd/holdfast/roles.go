@@ -13,7 +13,6 @@ import (
 	"holdfast/internal/config"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
-	"holdfast/internal/ladder"
 	"holdfast/internal/telemetry"
 	"holdfast/monitor"
 	"holdfast/starter"
@@ -61,14 +60,6 @@ func libvirtSite(site *config.Site, log *slog.Logger) (*hypervisor.Site, error) 
 	return nil, errors.Join(errs...)
 }
 
-func policyOf(r config.Recovery) ladder.Policy {
-	return ladder.Policy{
-		MaxFailures: r.MaxFailures, Window: r.Window,
-		BackoffInitial: r.Backoff.Initial, BackoffMax: r.Backoff.Max, BackoffFactor: r.Backoff.Factor,
-		StableFor: r.Verify.StableFor,
-	}
-}
-
 // role is what a worker and a monitor are made of.
 type role struct {
 	site      *config.Site
@@ -81,7 +72,7 @@ type role struct {
 
 func (r role) worker(injector activities.Injector) (*worker.Service, error) {
 	acts, err := activities.New(activities.Options{
-		Site: r.site.Name, Hosts: r.hosts, Policy: policyOf(r.site.Recovery),
+		Site: r.site.Name, Hosts: r.hosts, Policy: r.site.Recovery.Policy(),
 		CallTimeout: r.site.Monitor.CallTimeout, Logger: r.log, Injector: injector,
 	})
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"holdfast/internal/ladder"
 )
 
 const examplePath = "../../docs/site.example.yaml"
@@ -250,4 +252,9 @@ func requireRoundTrip(t *testing.T, site *Site) {
 	again, err := Parse("marshalled.yaml", data)
 	require.NoError(t, err, "%s", data)
 	require.Equal(t, site, again)
+}
+
+// What a site file leaves out and what the ladder takes for granted are the same.
+func TestDefaultPolicyIsTheLadders(t *testing.T) {
+	require.Equal(t, ladder.DefaultPolicy(), Default().Recovery.Policy())
 }

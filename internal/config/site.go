@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"holdfast/internal/ladder"
 )
 
 // maxSize bounds the site file, in bytes. A thousand hosts take about 80 KiB.
@@ -72,6 +74,15 @@ type Recovery struct {
 	Window  time.Duration `yaml:"window"`
 	Backoff Backoff       `yaml:"backoff"`
 	Verify  Verify        `yaml:"verify"`
+}
+
+// Policy is what the ladder decides by.
+func (r Recovery) Policy() ladder.Policy {
+	return ladder.Policy{
+		MaxFailures: r.MaxFailures, Window: r.Window,
+		BackoffInitial: r.Backoff.Initial, BackoffMax: r.Backoff.Max, BackoffFactor: r.Backoff.Factor,
+		StableFor: r.Verify.StableFor,
+	}
 }
 
 // Backoff is the wait after a failed repair: Initial, then each time Factor

@@ -16,7 +16,6 @@ import (
 	"holdfast/internal/config"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
-	"holdfast/internal/ladder"
 	"holdfast/starter"
 	"holdfast/worker"
 )
@@ -57,7 +56,7 @@ func crashWorker(point, siteFile string) error {
 		return err
 	}
 	defer set.Close()
-	acts, err := activities.New(activities.Options{Site: site.Name, Hosts: set, Policy: policyOf(site), CallTimeout: site.Monitor.CallTimeout})
+	acts, err := activities.New(activities.Options{Site: site.Name, Hosts: set, Policy: site.Recovery.Policy(), CallTimeout: site.Monitor.CallTimeout})
 	if err != nil {
 		return err
 	}
@@ -73,14 +72,6 @@ func crashWorker(point, siteFile string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return w.Run(ctx)
-}
-
-func policyOf(s *config.Site) ladder.Policy {
-	r := s.Recovery
-	return ladder.Policy{
-		MaxFailures: r.MaxFailures, Window: r.Window, BackoffInitial: r.Backoff.Initial,
-		BackoffMax: r.Backoff.Max, BackoffFactor: r.Backoff.Factor, StableFor: r.Verify.StableFor,
-	}
 }
 
 // crashHost dies at its point.
