@@ -90,18 +90,16 @@ func (l *link) close() {
 	}
 }
 
-// waitLast waits until nobody else holds the connection. The event loop may, for
-// as long as it hands out events; and if it were the last it would take leave of
-// the host, and make every other host wait for this one's answer.
+// waitLast waits until the event loop has let go of the connection, which it
+// holds until it has gone round after the callbacks were taken back. If it were
+// the last to let go it would take leave of the host, and make every other host
+// wait for this one's answer. virConnectClose does not tell how many hold one.
 func (l *link) waitLast() {
-	for range 500 {
-		if l.conn.Ref() != nil {
+	for range 2 { // the first may be the round in which they were taken back
+		if err := awaitRound(); err != nil {
+			l.host.log.Warn("libvirt's event loop is late", "error", err)
 			return
 		}
-		if left, err := l.conn.Close(); err != nil || left <= 1 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 

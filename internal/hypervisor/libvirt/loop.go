@@ -46,6 +46,9 @@ func warmUp() {
 	_, _ = lv.NewConnectWithAuth("holdfast-no-such-driver:///", nil, 0)
 	_, _ = lv.NewConnectWithAuth("holdfast-no-such-driver:///", refuseToType, 0)
 	_ = conn.SetKeepAlive(1, 1)
+	if timer, err := lv.EventAddTimeout(-1, func(int) {}); err == nil {
+		_ = lv.EventRemoveTimeout(timer)
+	}
 	_, _ = conn.GetLibVersion()
 	_, _ = conn.IsAlive()
 	_, _ = conn.ListAllDomains(0)
@@ -68,4 +71,30 @@ func warmUp() {
 	_ = dom.Destroy()
 	_ = dom.Reset(0)
 	_ = dom.Resume()
+}
+
+// roundWithin is how long the event loop may take to go round once. It serves
+// callbacks that must not wait, so that it takes microseconds.
+const roundWithin = 5 * time.Second
+
+// awaitRound returns when the event loop has gone round: what was queued on it
+// before has then been done.
+func awaitRound() error {
+	round := make(chan struct{}, 1)
+	timer, err := lv.EventAddTimeout(0, func(int) {
+		select {
+		case round <- struct{}{}:
+		default: // it goes on firing until it is removed
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer lv.EventRemoveTimeout(timer) //nolint:errcheck // it is there
+	select {
+	case <-round:
+		return nil
+	case <-time.After(roundWithin):
+		return fmt.Errorf("not gone round within %s", roundWithin)
+	}
 }
