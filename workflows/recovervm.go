@@ -153,7 +153,7 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	}
 	r.show(ctx, contract.StageOf(d.Rung), r.inc.NeedsPerson, fmt.Sprintf("starts %s on %s", r.inc.VM, d.Host))
 	began := workflow.Now(ctx)
-	r.undo.before("remove a start that did not verify", func(ctx workflow.Context) error {
+	r.undo.before("remove a start that did not verify on "+d.Host, func(ctx workflow.Context) error {
 		return r.stopRemains(ctx, d.Host)
 	})
 	if at := answerFrom(r.inspection.Answers, d.Host); at.Active {
@@ -201,6 +201,9 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 		return r.hold(ctx, r.inc.Stage, r.backoff(), noWorkerText(r.inc.Site))
 	case failureType(err) == contract.ErrTypeTwoCopies:
 		// Doubt stops the machine. It goes on by itself when the doubt is gone.
+		// Nothing was started, so there is nothing to undo, and nothing that keeps
+		// a long wait from continuing as new.
+		r.undo.keep()
 		return r.doubt(ctx, text)
 	case failureType(err) == contract.ErrTypeStartFailed, failureType(err) == contract.ErrTypeNotFound:
 		r.oursStopped = true // a half-made start may have to be removed

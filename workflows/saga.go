@@ -16,8 +16,14 @@ type undoStep struct {
 	undo func(workflow.Context) error
 }
 
-// before registers the undo of an act that is about to happen.
+// before registers the undo of an act that is about to happen. An act that is
+// tried again while its undo is still registered, under the same name, needs no second.
 func (s *saga) before(name string, undo func(workflow.Context) error) {
+	for _, step := range s.steps {
+		if step.name == name {
+			return
+		}
+	}
 	s.steps = append(s.steps, undoStep{name, undo})
 }
 

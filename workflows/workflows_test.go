@@ -178,6 +178,17 @@ func TestRecoverContinuesAsNewWhileItWaits(t *testing.T) {
 	require.ErrorAs(t, s.GetWorkflowError(), &again)
 }
 
+func TestRecoverContinuesAsNewWhileInDoubt(t *testing.T) {
+	s := newSite(t)
+	s.SetContinueAsNewSuggested(true)
+	s.inspects(inspection("shut off", "crashed"))
+	refused := temporal.NewNonRetryableApplicationError("B may be running it", contract.ErrTypeTwoCopies, nil)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{}, refused).Once()
+	s.ExecuteWorkflow(workflows.RecoverVM, contract.RecoverInput{ID: "i", Fault: crash("1")})
+	var again *workflow.ContinueAsNewError
+	require.ErrorAs(t, s.GetWorkflowError(), &again)
+}
+
 // guardian runs the guardian with incidents that the test answers for.
 func guardian(t *testing.T, incidents func(workflow.Context, contract.RecoverInput) (contract.Incident, error)) site {
 	s := newSite(t)
