@@ -64,13 +64,3 @@ func (a *Activities) survey(ctx context.Context, uuid, home string, evidence []f
 	}
 	return answers
 }
-
-// answerOf picks the answer of one host.
-func answerOf(answers []proof.Answer, host string) proof.Answer {
-	for _, a := range answers {
-		if a.Host == host {
-			return a
-		}
-	}
-	return proof.Answer{Sighting: fault.Sighting{Host: host}, Error: "was not asked"}
-}

@@ -50,8 +50,10 @@ func (a *Activities) Start(ctx context.Context, in contract.StartInput) (contrac
 	}
 	defer keepAlive(ctx)()
 	answers := a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere)
-	here := answerOf(answers, in.Host)
+	here, asked := proof.AnswerOf(answers, in.Host)
 	switch {
+	case !asked:
+		return contract.StartResult{}, unreachable(in.Host, "was not asked")
 	case here.Error != "":
 		return contract.StartResult{}, unreachable(in.Host, here.Error)
 	case here.Absent:

@@ -156,7 +156,7 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	r.undo.before("remove a start that did not verify on "+d.Host, func(ctx workflow.Context) error {
 		return r.stopRemains(ctx, d.Host)
 	})
-	if at := answerFrom(r.inspection.Answers, d.Host); at.Active {
+	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
 		r.oursStopped = true // from here on it may have taken effect, whatever the answer
 		if err := r.stopRemains(ctx, d.Host); err != nil {
 			return r.stumbled(ctx, d, began, err)
@@ -361,13 +361,4 @@ func (r *recovery) another(ctx workflow.Context, f fault.Fault) {
 		r.inc.Fault = f
 	}
 	r.wake.SendAsync(nil)
-}
-
-func answerFrom(answers []proof.Answer, host string) proof.Answer {
-	for _, a := range answers {
-		if a.Host == host {
-			return a
-		}
-	}
-	return proof.Answer{}
 }

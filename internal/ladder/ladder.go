@@ -82,7 +82,7 @@ func Next(s Situation) Decision {
 	if active := activeAnswers(s.Answers); len(active) > 0 {
 		return decideActive(s, active)
 	}
-	here, ok := answerOf(s.Answers, s.Fault.Host)
+	here, ok := proof.AnswerOf(s.Answers, s.Fault.Host)
 	switch {
 	case !ok && s.Fault.Host != "":
 		return person(fmt.Sprintf("host %s is not in the site file", s.Fault.Host))
@@ -237,13 +237,4 @@ func activeAnswers(answers []proof.Answer) []proof.Answer {
 		}
 	}
 	return out
-}
-
-func answerOf(answers []proof.Answer, host string) (proof.Answer, bool) {
-	for _, a := range answers {
-		if a.Host == host && host != "" {
-			return a, true
-		}
-	}
-	return proof.Answer{}, false
 }

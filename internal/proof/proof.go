@@ -38,6 +38,17 @@ type Answer struct {
 	Error string `json:"error,omitempty"`
 }
 
+// AnswerOf picks the answer of one host; false if it was not asked. The empty
+// name is no host's.
+func AnswerOf(answers []Answer, host string) (Answer, bool) {
+	for _, a := range answers {
+		if a.Host == host && host != "" {
+			return a, true
+		}
+	}
+	return Answer{}, false
+}
+
 // Refusal names the hosts that may be running the VM, and why each may.
 type Refusal struct {
 	VM      string
