@@ -15,6 +15,8 @@ import (
 type Observation struct {
 	VM            fault.VM
 	State, Reason string
+	// Transient: the host forgets the domain when it stops.
+	Transient bool
 }
 
 // Source is how an observation came about: libvirt's words differ.

@@ -7,43 +7,6 @@ import (
 	"time"
 )
 
-// Kind classifies a fault. The values are search attributes and metric labels:
-// short, lower case, never renamed.
-type Kind string
-
-// Kinds of fault of a VM.
-const (
-	// KindCrashed: the QEMU process died without anybody asking it to.
-	KindCrashed Kind = "crashed"
-	// KindStartFailed: the hypervisor tried to start the VM and could not.
-	KindStartFailed Kind = "start-failed"
-	// KindPanicked: the guest's kernel panicked and QEMU waits (on_crash=preserve).
-	KindPanicked Kind = "panicked"
-	// KindLost: the VM ran, and its host came back without knowing why it stopped,
-	// as after a power cut.
-	KindLost Kind = "lost"
-	// KindRequested is no observation: a person asked for a recovery.
-	KindRequested Kind = "requested"
-)
-
-// Kinds lists every kind, in the order of the documentation.
-func Kinds() []Kind {
-	return []Kind{KindCrashed, KindStartFailed, KindPanicked, KindLost, KindRequested}
-}
-
-// Severity orders faults of one VM: a worse one preempts a lesser operation.
-func (k Kind) Severity() int {
-	switch k {
-	case KindCrashed, KindLost, KindStartFailed:
-		return 3
-	case KindPanicked:
-		return 2
-	case KindRequested:
-		return 1
-	}
-	return 0
-}
-
 // VM names a domain: the UUID decides, the name is for people.
 type VM struct {
 	UUID string `json:"uuid"`
@@ -104,6 +67,132 @@ type Fault struct {
 	Reporter string `json:"reporter"`
 	// Why is the sentence an operator reads first.
 	Why string `json:"why"`
+
+	// Pool is the storage pool that a fault of a pool is about.
+	Pool string `json:"pool,omitempty"`
+	// Device tells faults of one kind of one VM apart, such as the disk vda.
+	Device string `json:"device,omitempty"`
+	// Rule is the name of the rule that a measured value broke.
+	Rule string `json:"rule,omitempty"`
+	// Level and Response, where the site's rule or policy set another than the
+	// kind's own.
+	Level    Level    `json:"level,omitempty"`
+	Response Response `json:"response,omitempty"`
+	// Labels of the VM, from its annotation.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Mode of the VM, from its annotation; empty: none is set there.
+	Mode string `json:"mode,omitempty"`
+	// Evidence is what was measured or told, besides Seen.
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// Votes are those of the vantage points about a host.
+	Votes []Vote `json:"votes,omitempty"`
+	// Inhibits counts the faults that are held back because this one explains them.
+	Inhibits int `json:"inhibits,omitempty"`
+	// Flapping: it came and went so often that it is held up until it is quiet.
+	Flapping bool `json:"flapping,omitempty"`
+	// Source is where a fault comes from that no monitor saw itself, such as
+	// "alert/<fingerprint>".
+	Source string `json:"source,omitempty"`
+	// Frozen says why nothing may be done to the host; empty: it may.
+	Frozen string `json:"frozen,omitempty"`
+}
+
+// Evidence is one thing that speaks for a fault: what, its value, and since when.
+type Evidence struct {
+	What  string    `json:"what"`           // such as "vm.cpu" or "guest agent"
+	Value string    `json:"value"`          // in words, with its unit, such as "97.1 % (limit 80 %)"
+	Since time.Time `json:"since,omitzero"` // from when on it held
+	At    time.Time `json:"at"`             // of the newest observation
+	From  string    `json:"from,omitempty"` // who saw it, if not the reporter
+}
+
+// Verdict is what a vantage point says about a host.
+type Verdict string
+
+// Verdicts.
+const (
+	// HostAnswers: its libvirtd answers the vantage point.
+	HostAnswers Verdict = "answers"
+	// HostAccepts: its kernel accepts connections to where libvirtd listens.
+	HostAccepts Verdict = "accepts"
+	// HostRefuses: its kernel refuses them: it lives, and nothing listens there.
+	HostRefuses Verdict = "refuses"
+	// HostAlive: something else on it lives, such as its agent.
+	HostAlive Verdict = "alive"
+	// HostSilent: nothing answers.
+	HostSilent Verdict = "silent"
+	// HostOff: it has no power.
+	HostOff Verdict = "off"
+	// NoVerdict: the vantage point could not look, or what it sees says nothing.
+	NoVerdict Verdict = "unknown"
+)
+
+// Alive reports that the host's kernel runs.
+func (v Verdict) Alive() bool {
+	return v == HostAnswers || v == HostAccepts || v == HostRefuses || v == HostAlive
+}
+
+// Vote is what one vantage point says about a host, and when it looked.
+type Vote struct {
+	From string    `json:"from"` // such as "libvirt", "tcp", "worker", "power"
+	Says Verdict   `json:"says"`
+	Why  string    `json:"why,omitempty"`
+	At   time.Time `json:"at"`
+}
+
+// Subject names what the fault is about, as people call it.
+func (f Fault) Subject() string {
+	switch f.Kind.Subject() {
+	case SubjectHost:
+		return f.Host
+	case SubjectPool:
+		return f.Pool
+	case SubjectSite:
+		return f.Site
+	}
+	return f.VM.String()
+}
+
+// Slot is the place that the fault takes: two faults of one slot are the same
+// trouble, or one has taken the other's place. All that can befall a VM's
+// running shares one; what is measured has one a kind.
+func (f Fault) Slot() string {
+	if f.Source != "" {
+		return f.Source
+	}
+	switch f.Kind.Subject() {
+	case SubjectHost:
+		switch f.Kind {
+		case KindHostUnreachable, KindHostOff, KindLibvirtdDead, KindLibvirtdHung:
+			return "host/" + f.Host
+		}
+		return "host/" + f.Host + "/" + string(f.Kind) + "/" + f.Rule
+	case SubjectPool:
+		return "pool/" + f.Pool + "/" + string(f.Kind)
+	case SubjectSite:
+		return "site/" + string(f.Kind)
+	}
+	switch f.Kind {
+	case KindCPU, KindMemory, KindDiskIO, KindNet, KindDiskFull, KindClock, KindAlert, KindBootFailed, KindWatchdog:
+		return "vm/" + f.VM.UUID + "/" + string(f.Kind) + "/" + f.Rule + "/" + f.Device
+	}
+	return "vm/" + f.VM.UUID
+}
+
+// HowBad is the fault's level, or that of its kind.
+func (f Fault) HowBad() Level {
+	if f.Level != "" {
+		return f.Level
+	}
+	return f.Kind.Level()
+}
+
+// Respond is what is to become of the fault.
+func (f Fault) Respond() Response {
+	if f.Response != "" {
+		return f.Response
+	}
+	return byKind[f.Kind].Response
 }
 
 // Validate reports the first field that makes the fault unusable.
@@ -115,8 +204,12 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("fault %s: kind %q is not known", f.ID, f.Kind)
 	case f.Site == "":
 		return fmt.Errorf("fault %s: site is empty", f.ID)
-	case f.VM.UUID == "":
+	case f.Kind.Subject() == SubjectVM && f.VM.UUID == "":
 		return fmt.Errorf("fault %s: vm.uuid is empty", f.ID)
+	case f.Kind.Subject() == SubjectHost && f.Host == "":
+		return fmt.Errorf("fault %s: host is empty", f.ID)
+	case f.Kind.Subject() == SubjectPool && f.Pool == "":
+		return fmt.Errorf("fault %s: pool is empty", f.ID)
 	}
 	return nil
 }

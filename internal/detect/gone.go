@@ -1,0 +1,97 @@
+package detect
+
+import (
+	"fmt"
+	"time"
+
+	"holdfast/internal/fault"
+)
+
+// gone is a VM that was active on a host which does not even know it any more.
+type gone struct {
+	vm      fault.VM
+	host    string
+	last    fault.Sighting // when it was last seen there
+	at      time.Time      // the listing that lacked it
+	profile Profile
+}
+
+// vanished are the guests that a complete listing of their host lacks, though
+// nothing was heard of a stop. Those that the host forgets when they stop are
+// left out: that they are gone does not say how they ended.
+func (e *Engine) vanished(n *node, at time.Time, seen []Observation) []*life {
+	if len(n.guests) == 0 {
+		return nil
+	}
+	there := make(map[string]bool, len(seen))
+	for _, o := range seen {
+		there[o.VM.UUID] = true
+	}
+	var out []*life
+	for _, uuid := range sortedKeys(n.guests) {
+		if g := n.guests[uuid]; !there[uuid] && !at.Before(g.stateSince) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// vanish notes a guest as gone, unless it is known to live elsewhere.
+func (e *Engine) vanish(n *node, g *life, at time.Time) {
+	delete(n.guests, g.vm.UUID)
+	delete(e.pending, g.vm.UUID)
+	if e.guests[g.vm.UUID] == g {
+		delete(e.guests, g.vm.UUID)
+	}
+	if g.transient || g.state == inShutdown {
+		return
+	}
+	e.gone[g.vm.UUID] = &gone{
+		vm: g.vm, host: n.name, at: at, profile: g.profile,
+		last: fault.Sighting{Host: n.name, State: g.state, Reason: g.reason, At: wall(g.stateSince)},
+	}
+}
+
+// judgeGone raises what is gone once every other host has been listed since, and
+// none has it.
+func (e *Engine) judgeGone(at time.Time) []Change {
+	var changes []Change
+	for _, uuid := range sortedKeys(e.gone) {
+		g := e.gone[uuid]
+		slot := "vm/" + uuid
+		if v := e.tracker.vms[uuid]; v != nil && len(v.on) > 0 {
+			// Some host knows it: whatever is to be said is said by the Tracker.
+			delete(e.gone, uuid)
+			if s := e.stand[slot]; s != nil && s.fault.Kind == fault.KindLost {
+				changes = append(changes, e.drop(at, slot, v.on[0].public())...)
+			}
+			continue
+		}
+		if e.stand[slot] != nil || !e.listedSince(g) {
+			continue
+		}
+		f := fault.Fault{
+			Kind: fault.KindLost, VM: g.vm, Host: g.host, First: g.at, Labels: g.profile.Labels, Mode: g.profile.Mode,
+			Why:      fmt.Sprintf("%s was %s on %s, which does not know it any more, nor does any other host", g.vm, g.last.State, g.host),
+			Seen:     fault.Sighting{Host: g.host, Absent: true, At: wall(g.at)},
+			Evidence: []fault.Evidence{{What: "last seen", Value: g.last.String(), At: g.last.At}},
+		}
+		for _, h := range e.tracker.order {
+			if h.name != g.host && !h.listedAt.IsZero() {
+				f.Elsewhere = append(f.Elsewhere, fault.Sighting{Host: h.name, Absent: true, At: wall(h.listedAt)})
+			}
+		}
+		changes = append(changes, e.hold(at, f)...)
+	}
+	return changes
+}
+
+// listedSince: every other host was listed after the VM was found gone.
+func (e *Engine) listedSince(g *gone) bool {
+	for _, h := range e.tracker.order {
+		if h.name != g.host && !h.listedAt.After(g.at) {
+			return false
+		}
+	}
+	return e.Settled()
+}
