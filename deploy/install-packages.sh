@@ -3,6 +3,9 @@
 # list, that are missing. Says nothing, and asks for no password, when none is.
 # Usage: install-packages.sh [LIST]
 #
+# No service is started for it: what runs is the tests' and the demo's business,
+# on ports and in namespaces of their own.
+#
 # The kernel of the lab's guests is not among them: `lab up` fetches and unpacks
 # it, since an installed kernel might be the next that this machine boots.
 set -euo pipefail
@@ -39,11 +42,26 @@ fi
 
 # apt_get runs apt-get, waiting for another that runs, and shows what it said only if it fails.
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy=''
+cleanup() {
+  rm -f "$log"
+  [[ -z $policy ]] || "${sudo[@]}" rm -f "$policy"
+}
+trap cleanup EXIT
 apt_get() {
   if ! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 "$@" >"$log" 2>&1 </dev/null; then
     return 1
   fi
+}
+
+# no_services has packages ask before they start a service, and be told no (101);
+# a machine that has an answer of its own keeps it.
+no_services() {
+  local file=/usr/sbin/policy-rc.d
+  [[ -e $file ]] && return
+  policy=$file
+  printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$file" >/dev/null
+  "${sudo[@]}" chmod 755 "$file"
 }
 
 install() { apt_get install -y --no-install-recommends "${lacking[@]}"; }
@@ -54,6 +72,7 @@ if [[ $lists == no ]]; then
 fi
 [[ ${#lacking[@]} -eq 0 ]] && exit 0
 echo "install-packages: installing ${lacking[*]}"
+no_services
 if ! install; then
   # The lists may be older than what the mirror still has.
   if ! apt_get update || ! install; then

@@ -44,8 +44,25 @@ func (e *Engine) Alerted(at time.Time, a Alert) ([]Change, error) {
 	default:
 		return nil, fmt.Errorf("faults of kind %q are not taken from outside", a.Kind)
 	}
+	if _, known := e.alerts[a.Fingerprint]; !known && e.alertsAbout(a) >= mostAlerts {
+		return nil, fmt.Errorf("%d alerts about it stand already", mostAlerts)
+	}
 	e.alerts[a.Fingerprint] = a
 	return e.judgeAlert(at, a), nil
+}
+
+// mostAlerts bounds the alerts that stand about one VM or host: a sender whose
+// labels change with time makes each another alert.
+const mostAlerts = 16
+
+func (e *Engine) alertsAbout(a Alert) int {
+	n := 0
+	for _, b := range e.alerts {
+		if a.VM == b.VM && a.Host == b.Host {
+			n++
+		}
+	}
+	return n
 }
 
 // AlertResolved ends an alert.

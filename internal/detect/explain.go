@@ -47,13 +47,12 @@ func (e *Engine) explainHost(n *node, at time.Time) Explanation {
 		x.Facts = append(x.Facts, fault.Evidence{What: "silent", Value: fmt.Sprintf("for %s; a fault after %s, if %v agree", at.Sub(n.silentSince).Round(time.Second), e.o.UnreachableAfter, n.points), Since: wall(n.silentSince), At: wall(at)})
 	}
 	x.Facts = append(x.Facts, fault.Evidence{What: "active VMs", Value: fmt.Sprintf("%d: %s", len(n.guests), guestList(n)), At: wall(n.answeredAt)})
-	for _, name := range sortedKeys(e.pools) {
-		if v := e.pools[name].on[n.name]; v != nil {
-			x.Facts = append(x.Facts, fault.Evidence{What: "pool " + name, Value: v.word, At: wall(v.at)})
-			for _, r := range v.track.Explain(at) {
-				r.Device = name
-				x.Rules = append(x.Rules, r)
-			}
+	for _, p := range n.pools {
+		v := p.on[n.name]
+		x.Facts = append(x.Facts, fault.Evidence{What: "pool " + p.name, Value: v.word, At: wall(v.at)})
+		for _, r := range v.track.Explain(at) {
+			r.Device = p.name
+			x.Rules = append(x.Rules, r)
 		}
 	}
 	if n.track != nil {
@@ -140,6 +139,15 @@ func (e *Engine) HeldBack() []HeldBack {
 		if n.doubt != "" {
 			out = append(out, HeldBack{n.name, n.doubt})
 		}
+	}
+	return out
+}
+
+// KindsByRule is the kind of fault that each rule raises.
+func (e *Engine) KindsByRule() map[string]fault.Kind {
+	out := make(map[string]fault.Kind)
+	for _, r := range e.book.Rules() {
+		out[r.Name] = r.Kind
 	}
 	return out
 }

@@ -20,16 +20,14 @@ type gone struct {
 // nothing was heard of a stop. Those that the host forgets when they stop are
 // left out: that they are gone does not say how they ended.
 func (e *Engine) vanished(n *node, at time.Time, seen []Observation) []*life {
-	if len(n.guests) == 0 {
-		return nil
-	}
-	there := make(map[string]bool, len(seen))
-	for _, o := range seen {
-		there[o.VM.UUID] = true
+	for i := range seen {
+		if g := n.guests[seen[i].VM.UUID]; g != nil {
+			g.listedAt = at
+		}
 	}
 	var out []*life
-	for _, uuid := range sortedKeys(n.guests) {
-		if g := n.guests[uuid]; !there[uuid] && !at.Before(g.stateSince) {
+	for _, g := range n.sorted {
+		if g.listedAt != at && !at.Before(g.stateSince) {
 			out = append(out, g)
 		}
 	}
@@ -38,7 +36,7 @@ func (e *Engine) vanished(n *node, at time.Time, seen []Observation) []*life {
 
 // vanish notes a guest as gone, unless it is known to live elsewhere.
 func (e *Engine) vanish(n *node, g *life, at time.Time) {
-	delete(n.guests, g.vm.UUID)
+	n.remove(g)
 	delete(e.pending, g.vm.UUID)
 	if e.guests[g.vm.UUID] == g {
 		delete(e.guests, g.vm.UUID)

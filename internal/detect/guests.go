@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +39,7 @@ type life struct {
 	track     *rules.Track
 	meter     rules.Meter
 
+	listedAt   time.Time     // of the last listing that had it
 	sampledAt  time.Time     // of the last sample that had it
 	missed     int           // samples in a row that did not
 	missedFrom time.Time     // the first of them
@@ -59,6 +62,7 @@ type agentView struct {
 	answeredAt time.Time // in this one
 	askedAt    time.Time // when it last did or did not
 	silent     int       // times in a row that it did not
+	wantedAt   time.Time // when it was last to be asked
 	why        string
 }
 
@@ -108,6 +112,30 @@ func (e *Engine) noticed(n *node, at time.Time, o Observation) []Change {
 	return changes
 }
 
+func (n *node) place(g *life) (int, bool) {
+	return slices.BinarySearchFunc(n.sorted, g.vm.UUID, func(g *life, uuid string) int { return cmp.Compare(g.vm.UUID, uuid) })
+}
+
+func (n *node) add(g *life) {
+	n.guests[g.vm.UUID] = g
+	i, there := n.place(g)
+	if there {
+		n.sorted[i] = g
+		return
+	}
+	n.sorted = slices.Insert(n.sorted, i, g)
+}
+
+func (n *node) remove(g *life) {
+	if n.guests[g.vm.UUID] != g {
+		return
+	}
+	delete(n.guests, g.vm.UUID)
+	if i, there := n.place(g); there {
+		n.sorted = slices.Delete(n.sorted, i, i+1)
+	}
+}
+
 // begun is a domain that became active on a host, or is seen so for the first time.
 func (e *Engine) begun(n *node, at time.Time, o Observation) (*life, []Change) {
 	var changes []Change
@@ -119,7 +147,8 @@ func (e *Engine) begun(n *node, at time.Time, o Observation) (*life, []Change) {
 		delete(e.moving, o.VM.UUID)
 		changes = e.ended(old, at, fault.Sighting{Host: n.name, State: o.State, Reason: o.Reason, At: wall(at)})
 	}
-	e.guests[o.VM.UUID], n.guests[o.VM.UUID] = g, g
+	e.guests[o.VM.UUID] = g
+	n.add(g)
 	if !g.described {
 		e.want(at, Want{WantDefinition, n.name, g.vm}, describeEvery)
 	}
@@ -129,7 +158,7 @@ func (e *Engine) begun(n *node, at time.Time, o Observation) (*life, []Change) {
 // left is a guest that migrated away and has not been seen elsewhere yet. What
 // is known of it goes with it.
 func (e *Engine) left(g *life, at time.Time) {
-	delete(g.node.guests, g.vm.UUID)
+	g.node.remove(g)
 	delete(e.pending, g.vm.UUID)
 	g.stateSince = at
 	e.moving[g.vm.UUID] = g
@@ -149,12 +178,12 @@ func (e *Engine) judgeMoving(at time.Time) []Change {
 
 // ended is a life that is over: what was wrong with it is wrong no more.
 func (e *Engine) ended(g *life, at time.Time, by fault.Sighting) []Change {
-	delete(g.node.guests, g.vm.UUID)
+	g.node.remove(g)
 	delete(e.pending, g.vm.UUID)
 	if e.guests[g.vm.UUID] == g {
 		delete(e.guests, g.vm.UUID)
 	}
-	for _, kind := range []WantKind{WantDefinition, WantGuest, WantDisks} {
+	for _, kind := range []WantKind{WantDefinition, WantDisks} {
 		delete(e.asked, Want{kind, g.node.name, g.vm})
 	}
 	prefix := "vm/" + g.vm.UUID
@@ -264,9 +293,9 @@ func (e *Engine) holdGuest(at time.Time, g *life, f fault.Fault) []Change {
 
 // explained is the fault of which what is wrong with a guest is only a consequence.
 func (e *Engine) explained(g *life) *standing {
-	for _, name := range sortedKeys(e.pools) {
-		s := e.stand["pool/"+name+"/"+string(fault.KindPoolLost)]
-		if s != nil && e.pools[name].holds(g) {
+	for _, p := range g.node.pools {
+		s := e.stand["pool/"+p.name+"/"+string(fault.KindPoolLost)]
+		if s != nil && p.holds(g) {
 			return s
 		}
 	}

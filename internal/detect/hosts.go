@@ -16,6 +16,8 @@ type node struct {
 	name   string
 	points []string // that must agree
 	guests map[string]*life
+	sorted []*life // the same, by UUID
+	pools  []*pool // that it has, by name
 	track  *rules.Track
 	meter  rules.NodeMeter
 

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/internal/detect/rules"
@@ -29,11 +30,11 @@ func (e *Engine) Sampled(host string, at time.Time, samples []VMSample) []Change
 			changes = append(changes, e.measured(g, at, &samples[i])...)
 		}
 	}
-	for _, uuid := range sortedKeys(n.guests) {
-		if g := n.guests[uuid]; g.sampledAt != at {
+	for _, g := range slices.Clone(n.sorted) {
+		if g.sampledAt != at {
 			g.miss(at)
 		}
-		changes = append(changes, e.judgeGuest(n.guests[uuid], at)...)
+		changes = append(changes, e.judgeGuest(g, at)...)
 	}
 	return changes
 }
@@ -110,14 +111,16 @@ func (e *Engine) askAgent(g *life, at time.Time) {
 	if !g.profile.HasAgent || g.state != running || at.Sub(g.since) < agentRest || g.missed > 0 {
 		return
 	}
-	w := Want{WantGuest, g.node.name, g.vm}
+	every := guestEvery
 	switch {
 	case at.Sub(g.progressAt) >= e.o.HungAfter/2, g.agent.answeredAt.IsZero() && at.Sub(g.since) < 2*e.o.BootWithin:
-		e.want(at, w, e.o.Period/2)
+		every = e.o.Period / 2
 	case g.agent.silent > 0:
-		e.want(at, w, e.o.BootWithin/4)
-	default:
-		e.want(at, w, guestEvery)
+		every = e.o.BootWithin / 4
+	}
+	if at.Sub(g.agent.wantedAt) >= every {
+		g.agent.wantedAt = at
+		e.wants = append(e.wants, Want{WantGuest, g.node.name, g.vm})
 	}
 }
 
@@ -143,6 +146,19 @@ func (e *Engine) GuestAnswered(host string, at time.Time, vm fault.VM, skew time
 	e.values.Reset()
 	e.values.Set(rules.VMClock, skew.Abs().Seconds())
 	return append(changes, e.ruled(g.track.Take(at, &e.values), at, g.ruleFault(at))...)
+}
+
+// AgentChanged notes that the channel of a guest's agent was opened or closed. A
+// channel that is open says little: the agent is asked.
+func (e *Engine) AgentChanged(host string, at time.Time, vm fault.VM, open bool) {
+	g := e.guests[vm.UUID]
+	if g == nil || g.node.name != host || !open || g.state != running {
+		return
+	}
+	e.advance(at)
+	g.profile.HasAgent = true
+	g.agent.wantedAt = at
+	e.wants = append(e.wants, Want{WantGuest, host, g.vm})
 }
 
 // judgeBoot holds a start against the agent that was to come up after it.

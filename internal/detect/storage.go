@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,22 +85,23 @@ func (e *Engine) PoolsListed(host string, at time.Time, seen []PoolState) []Chan
 		if v == nil {
 			v = &poolView{host: host, track: e.book.For(fault.SubjectPool, nil, nil).NewTrack(at)}
 			p.on[host] = v
+			n.pools = append(n.pools, p)
+			slices.SortFunc(n.pools, func(a, b *pool) int { return cmp.Compare(a.name, b.name) })
 		}
 		if e.look(v, s, at) {
 			e.want(at, Want{Kind: WantPools, Host: host}, poolAgain)
 		}
 	}
 	var changes []Change
-	for _, name := range sortedKeys(e.pools) {
-		p := e.pools[name]
-		if !listed[name] {
-			delete(p.on, host) // a person took it out of the configuration
+	for _, p := range slices.Clone(n.pools) {
+		if !listed[p.name] {
+			// A person took it out of the configuration.
+			delete(p.on, host)
+			n.pools = slices.DeleteFunc(n.pools, func(q *pool) bool { return q == p })
 		}
-		if p.on[host] != nil || !listed[name] {
-			changes = append(changes, e.judgePool(p, at)...)
-		}
+		changes = append(changes, e.judgePool(p, at)...)
 		if len(p.on) == 0 {
-			delete(e.pools, name)
+			delete(e.pools, p.name)
 		}
 	}
 	return append(changes, e.judgePending(at)...)
@@ -231,10 +234,9 @@ func (e *Engine) judgePending(at time.Time) []Change {
 // and none is in question.
 func (e *Engine) poolsKnown(g *life) bool {
 	known := true
-	for _, p := range e.pools {
-		if v := p.on[g.node.name]; v != nil {
-			known = known && !v.at.Before(g.stateSince) && (v.bad == 0 || v.lost())
-		}
+	for _, p := range g.node.pools {
+		v := p.on[g.node.name]
+		known = known && !v.at.Before(g.stateSince) && (v.bad == 0 || v.lost())
 	}
 	return known
 }

@@ -138,10 +138,10 @@ func (b *Book) compile(apply []int, overrides map[string]Override) *Set {
 	for _, i := range apply {
 		r := b.rules[i]
 		o := overrides[r.Name]
-		if own := r.changed(o); len(own.Problems()) == 0 {
+		if own := r.With(o); len(own.Problems()) == 0 {
 			r = own
 		} else {
-			r = r.changed(Override{Off: o.Off})
+			r = r.With(Override{Off: o.Off})
 		}
 		switch {
 		case r.Off:

@@ -128,14 +128,14 @@ func (b *Book) Problems(overrides map[string]Override) []Problem {
 			found = append(found, Problem{name, "name", "there is no such rule", "known: " + strings.Join(names, ", ")})
 			continue
 		}
-		found = append(found, b.rules[i].changed(overrides[name]).Problems()...)
+		found = append(found, b.rules[i].With(overrides[name]).Problems()...)
 	}
 	return found
 }
 
-// changed is the rule with an override laid over it. An override of Raise alone
+// With is the rule with an override laid over it. An override of Raise alone
 // takes Clear along where Clear would end up on the wrong side of it.
-func (r Rule) changed(o Override) Rule {
+func (r Rule) With(o Override) Rule {
 	if o.Raise != nil {
 		r.Raise = *o.Raise
 		if o.Clear == nil && (r.Clear > r.Raise) != r.Below && r.Clear != r.Raise {

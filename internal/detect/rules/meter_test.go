@@ -104,11 +104,9 @@ func TestMeterOfARunThatBeganAnew(t *testing.T) {
 	} {
 		var m Meter
 		assert.Equal(t, none, meter(&m, sample(100), with(110, less)), name)
-		assert.Equal(t, none, meter(&m, sample(100), with(110, func(s *VMSample) { s.Run = "" })), name)
 	}
 	// And a run that has overtaken the one before is told by its name.
-	m = Meter{}
-	assert.Equal(t, none, meter(&m, sample(1), with(500, func(s *VMSample) { s.Run = "B/1" })))
+	assert.Equal(t, none, meter(&Meter{}, sample(1), with(500, func(s *VMSample) { s.Run = "B/1" })))
 }
 
 func TestMeterOfAPausedVM(t *testing.T) {
@@ -153,7 +151,7 @@ func TestMeterNoRequestsNoLatency(t *testing.T) {
 
 func TestMeterMemory(t *testing.T) {
 	for want, change := range map[string]func(*VMSample){
-		"vm.memory=75":  func(*VMSample) {},
+		"vm.memory=75":  func(*VMSample) {}, // as in the sample
 		"vm.memory=10":  func(s *VMSample) { s.MemoryAvailable, s.MemoryUnused, s.MemoryUsable = 100, 5, 90 },
 		"vm.memory=100": func(s *VMSample) { s.MemoryUnused = 0 },
 		"vda=-":         func(s *VMSample) { s.MemoryAvailable = 0 },
@@ -176,8 +174,8 @@ func TestMeterFullness(t *testing.T) {
 		return Disk{Allocation: highest * gib, Physical: physical * gib, Capacity: 10 * gib}
 	}
 	var m Meter
-	assert.Equal(t, "vda=-", disk(&m, "", thin(5)))
-	assert.Equal(t, "vda=-", disk(&m, "", thin(5)))
+	assert.Contains(t, disk(&m, "", thin(5)), "vda=-")
+	assert.Contains(t, disk(&m, "", thin(5)), "vda=-")
 	assert.Contains(t, disk(&m, "", thin(9)), "vda=90")
 	assert.Contains(t, disk(&m, "", thin(9)), "vda=90", "it goes on counting")
 	assert.Contains(t, disk(&m, "", thin(4)), "vda=40", "trimmed")

@@ -189,7 +189,7 @@ func (c *compiled) sameAs(o *compiled) bool {
 // time is a time as states keep it.
 func (t *Track) time(at time.Time) int64 {
 	if t.base.IsZero() {
-		t.base = at.Add(-1) // so that the first is not 0
+		t.base = at.Add(-maxSpan) // so that no time is 0, nor one that comes late
 	}
 	return int64(at.Sub(t.base))
 }
