@@ -11,6 +11,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"holdfast/internal/contract"
 	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/ladder"
@@ -19,9 +20,16 @@ import (
 
 // Options say what a site's activities work with.
 type Options struct {
-	Site   string
-	Hosts  *hypervisor.Site
-	Policy ladder.Policy
+	Site  string
+	Hosts *hypervisor.Site
+	// Policy is what the site wants done about every fault, unless PolicyFor says
+	// more. PolicyFor gets the fault's kind, the VM's labels and the mode in its
+	// annotation, which is empty if it has none; nil: Policy.
+	Policy    ladder.Policy
+	PolicyFor func(kind fault.Kind, labels map[string]string, annotatedMode string) ladder.Policy
+	// Vote looks at a host in other ways than through libvirt, such as TCP, and
+	// returns a vote for each within ctx; nil: libvirt alone.
+	Vote func(ctx context.Context, host string) []fault.Vote
 	// CallTimeout bounds one question to a host; 0 means 5 s.
 	CallTimeout time.Duration
 	// Grace is what a host that evidence already rules out is given to answer
@@ -59,6 +67,19 @@ func New(o Options) (*Activities, error) {
 		o.Logger = slog.Default()
 	}
 	return &Activities{opts: o}, nil
+}
+
+// policy is what the site wants done about a fault.
+func (a *Activities) policy(in contract.PolicyInput) ladder.Policy {
+	if a.opts.PolicyFor == nil {
+		return a.opts.Policy
+	}
+	return a.opts.PolicyFor(in.Kind, in.Labels, in.Mode)
+}
+
+// Policy returns what the site wants done about a fault.
+func (a *Activities) Policy(_ context.Context, in contract.PolicyInput) (ladder.Policy, error) {
+	return a.policy(in), nil
 }
 
 // host finds a host of the site by name.

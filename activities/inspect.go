@@ -17,7 +17,7 @@ func (a *Activities) Inspect(ctx context.Context, in contract.InspectInput) (con
 	}
 	defer keepAlive(ctx)()
 	answers := a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere)
-	return contract.Inspection{Answers: answers, Policy: a.opts.Policy, At: time.Now().UTC()}, nil
+	return contract.Inspection{Answers: answers, Policy: a.policy(in.PolicyInput), At: time.Now().UTC()}, nil
 }
 
 // survey asks all hosts at once. It waits for every host that could be running

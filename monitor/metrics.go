@@ -18,6 +18,12 @@ type Metrics struct {
 	unsent         prometheus.Gauge
 	signalFailures prometheus.Counter
 	temporalUp     prometheus.Gauge
+	alarmsUnsent   *prometheus.GaugeVec   // alarm
+	alarmFailures  *prometheus.CounterVec // alarm
+	alarmUp        *prometheus.GaugeVec   // alarm
+	sampleSeconds  prometheus.Histogram
+	sampleFailures *prometheus.CounterVec // host
+	questions      *prometheus.CounterVec // about
 	sweepSeconds   prometheus.Histogram
 	lastSweep      *prometheus.GaugeVec   // host
 	events         *prometheus.CounterVec // kind
@@ -49,6 +55,21 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			"Attempts to deliver a fault or a clearing that failed.")),
 		temporalUp: prometheus.NewGauge(gauge("temporal_up",
 			"0 while the last attempt to reach Temporal failed, otherwise 1.")),
+		alarmsUnsent: prometheus.NewGaugeVec(gauge("alarms_unsent",
+			"Faults and clearings that this receiver has not taken yet."), []string{"alarm"}),
+		alarmFailures: prometheus.NewCounterVec(counter("alarm_failures_total",
+			"Attempts to deliver a fault or a clearing to this receiver that failed."), []string{"alarm"}),
+		alarmUp: prometheus.NewGaugeVec(gauge("alarm_up",
+			"0 while the last attempt to reach this receiver failed, otherwise 1."), []string{"alarm"}),
+		sampleSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: ns, Subsystem: sub, Name: "sample_seconds",
+			Help:    "How long the statistics of a host took.",
+			Buckets: prometheus.ExponentialBuckets(.001, 2, 14), // to 8 s
+		}),
+		sampleFailures: prometheus.NewCounterVec(counter("sample_failures_total",
+			"Statistics that the host did not answer."), []string{"host"}),
+		questions: prometheus.NewCounterVec(counter("questions_total",
+			"What hosts, guest agents and vantage points were asked besides."), []string{"about"}),
 		sweepSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: ns, Subsystem: sub, Name: "sweep_seconds",
 			Help:    "How long a complete listing of a host took.",
@@ -75,6 +96,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	for _, c := range []prometheus.Collector{
 		m.raised, m.current, m.hosts, m.connected, m.unsent, m.signalFailures,
 		m.temporalUp, m.sweepSeconds, m.lastSweep, m.events, m.sweepFailures,
+		m.alarmsUnsent, m.alarmFailures, m.alarmUp, m.sampleSeconds, m.sampleFailures, m.questions,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("monitor: register metrics: %w", err)
@@ -83,9 +105,27 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
+// outboxMetrics are those of one way out.
+type outboxMetrics struct {
+	unsent   prometheus.Gauge
+	failures prometheus.Counter
+	up       prometheus.Gauge
+}
+
+func (m *Metrics) temporal() outboxMetrics {
+	return outboxMetrics{m.unsent, m.signalFailures, m.temporalUp}
+}
+
+func (m *Metrics) alarm(name string) outboxMetrics {
+	o := outboxMetrics{m.alarmsUnsent.WithLabelValues(name), m.alarmFailures.WithLabelValues(name), m.alarmUp.WithLabelValues(name)}
+	o.up.Set(1)
+	return o
+}
+
 // host makes the series of a host, so that they are there before it answers.
 func (m *Metrics) host(name string) {
 	m.hosts.Inc()
 	m.lastSweep.WithLabelValues(name)
 	m.sweepFailures.WithLabelValues(name)
+	m.sampleFailures.WithLabelValues(name)
 }

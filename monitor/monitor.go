@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"holdfast/internal/contract"
 	"holdfast/internal/detect"
 	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
@@ -44,10 +45,31 @@ type Options struct {
 	Reporter Reporter
 
 	Sweep        time.Duration // between two listings of a host; 10 s
+	Sample       time.Duration // between two samples of a host; 10 s
+	Pools        time.Duration // between two looks at a host's storage pools; 1 min
 	CallTimeout  time.Duration // of one call to a host or to the Reporter; 5 s
 	ResayInitial time.Duration // until a fault is said again, doubling; 10 s
 	ResayMax     time.Duration // the most between saying and saying again; 5 min
 	Concurrency  int           // reports under way at once; 16
+
+	// Detect says what is a fault. Site, Reporter, Hosts and Period are filled in;
+	// what is zero gets its default.
+	Detect detect.Options
+	// TemporalAfter is how long Temporal may take no reports; 30 s.
+	TemporalAfter time.Duration
+	// Profile reads a domain's definition; nil: nothing is read. An error goes with
+	// what was understood all the same.
+	Profile func(definition string) (detect.Profile, error)
+	// Panels and Agents are those of the hosts that have any, by name.
+	Panels map[string]Panel
+	Agents map[string]Agent
+	// Alarms are where every fault is sent.
+	Alarms []Alarm
+	// ResponseTo is what the site wants to become of a fault of a kind; nil or an
+	// empty answer: what holds for the kind, or its rule.
+	ResponseTo func(fault.Kind) fault.Response
+	// Judge adds what the site file says about a VM to an explanation; nil: nothing.
+	Judge func(*contract.ExplainResult)
 
 	Identity string       // goes into the faults; empty: monitor@<hostname>
 	Logger   *slog.Logger // nil: none
@@ -64,11 +86,13 @@ type Monitor struct {
 	log     *slog.Logger
 	metrics *Metrics
 	watches []*watch
-	outbox  *outbox
+	byHost  map[string]*watch
+	reports *reports
 	started atomic.Bool
+	began   time.Time
 
-	mu      sync.Mutex // also orders changes on their way into the outbox
-	tracker *detect.Tracker
+	mu     sync.Mutex // also orders changes on their way into the outboxes
+	engine *detect.Engine
 }
 
 // New makes a Monitor; Run starts it.
@@ -82,21 +106,31 @@ func New(o Options) (*Monitor, error) {
 		return nil, errors.New("monitor: nobody to report to: set Options.Reporter")
 	}
 	o.setDefaults()
-	m := &Monitor{opts: o, log: o.Logger.With("site", o.Site), metrics: o.Metrics}
+	m := &Monitor{opts: o, log: o.Logger.With("site", o.Site), metrics: o.Metrics, byHost: map[string]*watch{}, began: time.Now()}
 	if m.metrics == nil {
 		var err error
 		if m.metrics, err = NewMetrics(nil); err != nil {
 			return nil, err
 		}
 	}
-	var names []string
+	d := o.Detect
+	d.Site, d.Reporter, d.Period, d.PoolsPeriod = o.Site, o.Identity, o.Sample, o.Pools
 	for _, h := range o.Hosts.Hosts() {
-		names = append(names, h.Name())
-		m.watches = append(m.watches, newWatch(m, h))
+		host := detect.HostOptions{Name: h.Name()}
+		if p := o.Panels[h.Name()]; p != nil {
+			host.Points = p.Points()
+		}
+		d.Hosts = append(d.Hosts, host)
+		w := newWatch(m, h)
+		m.watches = append(m.watches, w)
+		m.byHost[h.Name()] = w
 		m.metrics.host(h.Name())
 	}
-	m.tracker = detect.NewTracker(o.Site, o.Identity, names)
-	m.outbox = newOutbox(o, m.log, m.metrics)
+	var err error
+	if m.engine, err = detect.NewEngine(d); err != nil {
+		return nil, fmt.Errorf("monitor: site %s: %w", o.Site, err)
+	}
+	m.reports = newReports(m)
 	return m, nil
 }
 
@@ -106,6 +140,14 @@ func (o *Options) setDefaults() {
 		to  time.Duration
 	}{
 		{&o.Sweep, 10 * time.Second},
+		{&o.Sample, 10 * time.Second},
+		{&o.Pools, time.Minute},
+		{&o.TemporalAfter, 30 * time.Second},
+		{&o.Detect.HungAfter, 30 * time.Second},
+		{&o.Detect.BootWithin, 5 * time.Minute},
+		{&o.Detect.UnreachableAfter, 15 * time.Second},
+		{&o.Detect.StormWindow, 5 * time.Minute},
+		{&o.Detect.Flap.Window, 30 * time.Minute},
 		{&o.CallTimeout, 5 * time.Second},
 		{&o.ResayInitial, 10 * time.Second},
 		{&o.ResayMax, 5 * time.Minute},
@@ -113,6 +155,12 @@ func (o *Options) setDefaults() {
 		if *d.set <= 0 {
 			*d.set = d.to
 		}
+	}
+	if o.Detect.StormShare <= 0 {
+		o.Detect.StormShare = 30
+	}
+	if o.Profile == nil {
+		o.Profile = func(string) (detect.Profile, error) { return detect.Profile{}, nil }
 	}
 	o.ResayMax = max(o.ResayMax, o.ResayInitial)
 	if o.Concurrency <= 0 {
@@ -139,14 +187,14 @@ func (m *Monitor) Run(ctx context.Context) error {
 	reporting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var watches, reports sync.WaitGroup
-	reports.Go(func() { m.outbox.run(reporting) })
-	reports.Go(func() { m.outbox.ping(reporting) })
+	reports.Go(func() { m.reports.run(reporting) })
 	for _, w := range m.watches {
 		watches.Go(func() { w.run(ctx) })
 	}
+	watches.Go(func() { m.ticking(ctx) })
 	<-ctx.Done()
 	watches.Wait()
-	if left := m.outbox.flush(flushTime); left > 0 {
+	if left := m.reports.flush(flushTime); left > 0 {
 		m.log.Warn("stopped with signals unsent: the next monitor finds those faults again, not their clearing",
 			"unsent", left)
 	}
@@ -155,32 +203,86 @@ func (m *Monitor) Run(ctx context.Context) error {
 	return nil
 }
 
-// tell feeds the Tracker and hands what follows to the outbox. It does not wait
-// for anything but its turn.
-func (m *Monitor) tell(feed func(*detect.Tracker) []detect.Change) {
+// tickEvery is how often time-based judgements are made.
+const tickEvery = time.Second
+
+// ticking lets time pass for the Engine, until ctx ends.
+func (m *Monitor) ticking(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case at := <-tick.C:
+			since, err := m.reports.incidents.away()
+			m.tell(ctx, func(e *detect.Engine) []detect.Change {
+				changes := e.Tick(at)
+				switch {
+				case err == nil:
+					return append(changes, e.TemporalAway(at, time.Time{}, "")...)
+				case at.Sub(since) >= m.opts.TemporalAfter:
+					return append(changes, e.TemporalAway(at, since, err.Error())...)
+				}
+				return changes
+			})
+		}
+	}
+}
+
+// tell feeds the Engine, hands what follows to the outboxes, and has asked what it
+// wants to know. It does not wait for anything but its turn.
+func (m *Monitor) tell(ctx context.Context, feed func(*detect.Engine) []detect.Change) {
 	m.mu.Lock()
-	changes := feed(m.tracker)
-	m.outbox.take(changes)
+	changes := feed(m.engine)
+	m.respond(changes)
+	m.reports.take(changes)
+	wants := m.engine.TakeWants()
 	m.mu.Unlock()
 	for _, c := range changes {
 		m.note(c)
 	}
+	for _, want := range wants {
+		if w := m.byHost[want.Host]; w != nil && ctx.Err() == nil {
+			w.asks.add(ctx, want)
+		}
+	}
+}
+
+// respond puts what the site wants to become of a fault into it, where its rule
+// does not say.
+func (m *Monitor) respond(changes []detect.Change) {
+	if m.opts.ResponseTo == nil {
+		return
+	}
+	for i := range changes {
+		if f := &changes[i].Fault; f.Response == "" {
+			f.Response = m.opts.ResponseTo(f.Kind)
+		}
+	}
 }
 
 func (m *Monitor) note(c detect.Change) {
-	log := m.log.With("vm", c.Fault.VM.String(), "uuid", c.Fault.VM.UUID, "host", c.Fault.Host,
-		"kind", string(c.Fault.Kind), "fault", c.Fault.ID)
+	f := c.Fault
+	log := m.log.With("about", f.Subject(), "kind", string(f.Kind), "fault", f.ID)
+	if f.VM.UUID != "" {
+		log = log.With("uuid", f.VM.UUID, "host", f.Host)
+	}
 	switch c.Kind {
 	case detect.Raised:
-		m.metrics.raised.WithLabelValues(string(c.Fault.Kind)).Inc()
-		m.metrics.current.WithLabelValues(string(c.Fault.Kind)).Inc()
-		log.Warn("fault", "why", c.Fault.Why)
+		m.metrics.raised.WithLabelValues(string(f.Kind)).Inc()
+		m.metrics.current.WithLabelValues(string(f.Kind)).Inc()
+		log.Warn("fault", "level", string(f.HowBad()), "why", f.Why)
 	case detect.Cleared:
-		m.metrics.current.WithLabelValues(string(c.Fault.Kind)).Dec()
+		m.metrics.current.WithLabelValues(string(f.Kind)).Dec()
 		log.Info("fault is over", "seen", c.By.String())
 	case detect.Doubted:
+		if f.Kind.Subject() != fault.SubjectVM {
+			log.Warn("held back", "why", f.Why)
+			return
+		}
 		log.Warn("not reported: another host has the VM stopped on purpose, and which came last is not known; "+
-			"if it should run, start it by hand", "why", c.Fault.Why, "seen", c.By.String())
+			"if it should run, start it by hand", "why", f.Why, "seen", c.By.String())
 	}
 }
 
@@ -197,7 +299,7 @@ func (m *Monitor) Ready() error {
 		return fmt.Errorf("monitor: %d of %d hosts not tried yet: %s",
 			len(waiting), len(m.watches), strings.Join(waiting, ", "))
 	}
-	if err := m.outbox.trouble(); err != nil {
+	if err := m.reports.incidents.trouble(); err != nil {
 		return fmt.Errorf("monitor: reports do not get through, faults are kept until they do; check Temporal's address and that it runs: %w", err)
 	}
 	return nil
@@ -220,6 +322,8 @@ type HostStatus struct {
 	Tried     bool      `json:"tried"` // it answered, or was found not to, at least once
 	Connected bool      `json:"connected"`
 	Listed    time.Time `json:"listed"`          // when it was asked for its last complete listing; zero: never
+	Sampled   time.Time `json:"sampled"`         // when its last statistics were asked for; zero: never
+	Failed    time.Time `json:"failed"`          // when it last did not answer; zero: never
 	Error     string    `json:"error,omitempty"` // why it is not connected
 }
 
@@ -230,10 +334,10 @@ func (m *Monitor) Snapshot() Snapshot {
 		s.Hosts = append(s.Hosts, w.now())
 	}
 	m.mu.Lock()
-	s.Faults = m.tracker.Faults()
+	s.Faults = m.engine.Faults()
 	m.mu.Unlock()
-	s.Unsent = m.outbox.waiting()
-	if err := m.outbox.trouble(); err != nil {
+	s.Unsent = m.reports.incidents.waiting()
+	if err := m.reports.incidents.trouble(); err != nil {
 		s.ReportError = err.Error()
 	}
 	return s

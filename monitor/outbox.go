@@ -3,6 +3,7 @@ package monitor
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -21,29 +22,30 @@ const (
 )
 
 // outbox delivers faults and clearings, however long that takes. It keeps one
-// parcel a VM, so what it holds is bounded by the number of VMs that have a
-// fault. Nothing in it waits for the Reporter but its own workers.
+// parcel for each place that a fault can take (fault.Fault.Slot), so what it holds
+// is bounded by the number of faults that stand. Nothing in it waits for the Reporter but its own workers.
 type outbox struct {
 	to      Reporter
 	o       Options
 	log     *slog.Logger
-	metrics *Metrics
+	metrics outboxMetrics
 	wake    chan struct{} // capacity 1: look at the queue again
 	empty   chan struct{} // closed when flushing and nothing is unsent
 
 	mu       sync.Mutex
-	parcels  map[string]*parcel // by UUID
+	parcels  map[string]*parcel // by slot
 	queue    queue              // those that no worker has
 	unsent   int
 	flushing bool
 
 	failing error     // of the last attempt; nil if it worked
+	since   time.Time // the first of the failures
 	worked  time.Time // the last attempt that did
 	tried   time.Time // the last attempt
 }
 
-// parcel is what is to be said about one VM: first that its last fault is
-// over, then that it has one.
+// parcel is what is to be said about one slot: first that its last fault is
+// over, then that there is another.
 type parcel struct {
 	cleared *clearing
 	fault   *fault.Fault // the latest word about it; nil: none stands
@@ -59,15 +61,21 @@ type parcel struct {
 	unsent   int
 }
 
+// permanent is an error that no repetition can mend.
+type permanent interface {
+	error
+	Permanent() bool
+}
+
 // clearing is the end of a fault that was said.
 type clearing struct {
 	fault fault.Fault
 	seen  fault.Sighting
 }
 
-func newOutbox(o Options, log *slog.Logger, metrics *Metrics) *outbox {
+func newOutbox(to Reporter, o Options, log *slog.Logger, metrics outboxMetrics) *outbox {
 	return &outbox{
-		to: o.Reporter, o: o, log: log, metrics: metrics,
+		to: to, o: o, log: log, metrics: metrics,
 		wake: make(chan struct{}, 1), empty: make(chan struct{}),
 		parcels: make(map[string]*parcel),
 	}
@@ -82,16 +90,16 @@ func (b *outbox) take(changes []detect.Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range changes {
-		uuid := c.Fault.VM.UUID
-		p := b.parcels[uuid]
+		slot := c.Fault.Slot()
+		p := b.parcels[slot]
 		switch {
 		case c.Kind == detect.Raised:
 			if p == nil {
 				p = &parcel{}
-				b.parcels[uuid] = p
+				b.parcels[slot] = p
 			}
 			p.fault, p.tried, p.said, p.resay = &c.Fault, false, false, b.o.ResayInitial
-			b.put(uuid, p, now)
+			b.put(slot, p, now)
 		case p == nil || p.fault == nil || p.fault.ID != c.Fault.ID:
 		case c.Kind == detect.StillTrue:
 			p.fault = &c.Fault
@@ -100,14 +108,14 @@ func (b *outbox) take(changes []detect.Change) {
 			if p.tried {
 				p.cleared = &clearing{fault: c.Fault, seen: c.By}
 			}
-			b.put(uuid, p, now)
+			b.put(slot, p, now)
 		}
 	}
 }
 
 // put has p looked at again at that time, or lets go of it if nothing is left
 // to say. While a worker has it, that happens when it is done.
-func (b *outbox) put(uuid string, p *parcel, at time.Time) {
+func (b *outbox) put(slot string, p *parcel, at time.Time) {
 	n := 0
 	if p.cleared != nil {
 		n++
@@ -129,10 +137,10 @@ func (b *outbox) put(uuid string, p *parcel, at time.Time) {
 	case done || b.flushing && n == 0:
 		b.queue.drop(p)
 		if done {
-			delete(b.parcels, uuid)
+			delete(b.parcels, slot)
 		}
 	default:
-		b.queue.set(uuid, p, at)
+		b.queue.set(slot, p, at)
 		b.nudge()
 	}
 }
@@ -203,7 +211,7 @@ func (b *outbox) next(now time.Time) (entry, time.Duration) {
 	return first, 0
 }
 
-// send says the first thing that is to be said about a VM, as it stands now.
+// send says the first thing that is to be said about a slot, as it stands now.
 func (b *outbox) send(ctx context.Context, e entry) {
 	p := e.parcel
 	b.mu.Lock()
@@ -230,12 +238,18 @@ func (b *outbox) send(ctx context.Context, e entry) {
 	if err != nil && ctx.Err() != nil {
 		return // we stopped, it did not fail
 	}
+	if last := permanent(nil); errors.As(err, &last) && last.Permanent() {
+		// It was reached, and saying the same again would bring the same answer.
+		b.metrics.failures.Inc()
+		b.log.Error("a report was refused and is dropped", "error", err)
+		err = nil
+	}
 	if c != nil || f != nil {
 		b.health(now, err)
 	}
 	if err != nil {
-		b.metrics.signalFailures.Inc()
-		b.put(e.uuid, p, b.retry(p, now, err))
+		b.metrics.failures.Inc()
+		b.put(e.slot, p, b.retry(p, now, err))
 		return
 	}
 	p.failures = 0
@@ -248,7 +262,7 @@ func (b *outbox) send(ctx context.Context, e entry) {
 		at = now.Add(p.resay)
 		p.resay = min(2*p.resay, b.o.ResayMax)
 	}
-	b.put(e.uuid, p, at)
+	b.put(e.slot, p, at)
 }
 
 // retry says when to try again, after an error.
@@ -258,8 +272,8 @@ func (b *outbox) retry(p *parcel, now time.Time, err error) time.Time {
 	}
 	p.failures++
 	if p.cleared != nil && p.fault != nil && p.failures >= refusals && b.worked.After(p.failed) {
-		b.log.Error("gave up on saying that a fault is over, because the VM has a new one and only this report is refused",
-			"vm", p.fault.VM.String(), "fault", p.cleared.fault.ID, "next", p.fault.ID, "error", err)
+		b.log.Error("gave up on saying that a fault is over, because there is a new one in its place and only this report is refused",
+			"about", p.fault.Subject(), "fault", p.cleared.fault.ID, "next", p.fault.ID, "error", err)
 		p.cleared, p.failures = nil, 0
 		return now
 	}
@@ -275,19 +289,20 @@ func (b *outbox) health(now time.Time, err error) {
 	switch {
 	case err == nil:
 		b.worked = now
-		b.metrics.temporalUp.Set(1)
+		b.metrics.up.Set(1)
 		if was == nil {
 			return
 		}
 		b.log.Info("reports get through again", "unsent", b.unsent)
-		for uuid, p := range b.parcels {
+		for slot, p := range b.parcels {
 			if p.failures > 0 && !p.busy {
-				b.put(uuid, p, now)
+				b.put(slot, p, now)
 			}
 		}
 	case was == nil:
-		b.metrics.temporalUp.Set(0)
-		b.log.Warn("reports do not get through: watching on, and keeping them until they do; check Temporal's address and that it runs",
+		b.since = now
+		b.metrics.up.Set(0)
+		b.log.Warn("reports do not get through: watching on, and keeping them until they do; check the address and that something runs there",
 			"unsent", b.unsent, "error", err)
 	}
 }
@@ -333,8 +348,8 @@ func (b *outbox) flush(limit time.Duration) int {
 		b.flushed()
 	}
 	now := time.Now()
-	for uuid, p := range b.parcels {
-		b.put(uuid, p, now)
+	for slot, p := range b.parcels {
+		b.put(slot, p, now)
 	}
 	b.mu.Unlock()
 	timer := time.NewTimer(limit)
@@ -352,9 +367,15 @@ func (b *outbox) waiting() int {
 	return b.unsent
 }
 
-// trouble is why the last attempt to reach Temporal failed, or nil.
+// trouble is why the last attempt to reach the Reporter failed, or nil.
 func (b *outbox) trouble() error {
+	_, err := b.away()
+	return err
+}
+
+// away is since when the Reporter cannot be reached, and why.
+func (b *outbox) away() (time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.failing
+	return b.since, b.failing
 }

@@ -140,7 +140,7 @@ func TestUnsentIsFlushedAtTheEnd(t *testing.T) {
 	assert.Len(t, r.to.faults("VM1"), 1)
 	assert.Zero(t, r.m.Snapshot().Unsent)
 	select {
-	case <-r.m.outbox.empty:
+	case <-r.m.reports.incidents.empty:
 	default:
 		t.Error("Run waited for its flush to time out, though all was sent")
 	}
@@ -165,9 +165,9 @@ func TestOutboxForgetsWhatIsOver(t *testing.T) {
 		return r.metric("holdfast_monitor_faults_total", "kind", "crashed") == 20 && len(r.m.Snapshot().Faults) == 0
 	})
 	r.eventually("nothing is kept", func() bool {
-		r.m.outbox.mu.Lock()
-		defer r.m.outbox.mu.Unlock()
-		return len(r.m.outbox.parcels) == 0 && len(r.m.outbox.queue) == 0
+		r.m.reports.incidents.mu.Lock()
+		defer r.m.reports.incidents.mu.Unlock()
+		return len(r.m.reports.incidents.parcels) == 0 && len(r.m.reports.incidents.queue) == 0
 	})
 }
 
@@ -176,9 +176,8 @@ func bare(t *testing.T, to Reporter, o Options) *outbox {
 	t.Helper()
 	metrics, err := NewMetrics(nil)
 	require.NoError(t, err)
-	o.Reporter = to
 	o.setDefaults()
-	return newOutbox(o, o.Logger, metrics)
+	return newOutbox(to, o, o.Logger, metrics.temporal())
 }
 
 func crash(id, uuid string) fault.Fault {
@@ -209,7 +208,7 @@ func TestResayDoublesToItsMost(t *testing.T) {
 	b.take([]detect.Change{{Kind: detect.Raised, Fault: crash("f1", "u1")}})
 	for _, want := range []time.Duration{time.Hour, 2 * time.Hour, 3 * time.Hour, 3 * time.Hour} {
 		assert.InDelta(t, want.Minutes(), deliver(t, b).Minutes(), 30)
-		b.queue.set("u1", b.parcels["u1"], time.Now())
+		b.queue.set("vm/u1", b.parcels["vm/u1"], time.Now())
 	}
 	// The next fault begins anew.
 	b.take([]detect.Change{
@@ -230,7 +229,7 @@ func TestClearingIsNotGivenUpWhileTemporalIsAway(t *testing.T) {
 	})
 	for range 5 * refusals {
 		deliver(t, b)
-		b.queue.set("u1", b.parcels["u1"], time.Now())
+		b.queue.set("vm/u1", b.parcels["vm/u1"], time.Now())
 	}
 	to.setAway(nil)
 	deliver(t, b)
@@ -245,7 +244,7 @@ func TestFlushSaysOnlyWhatIsUnsentAndThatAtOnce(t *testing.T) {
 	b.take([]detect.Change{{Kind: detect.Raised, Fault: crash("f1", "u1")}})
 	deliver(t, b)
 	b.take([]detect.Change{{Kind: detect.Raised, Fault: crash("f2", "u2")}})
-	b.queue.set("u2", b.parcels["u2"], time.Now().Add(time.Hour))
+	b.queue.set("vm/u2", b.parcels["vm/u2"], time.Now().Add(time.Hour))
 	require.Equal(t, 1, b.flush(0))
 	require.Len(t, b.queue, 1)
 	assert.LessOrEqual(t, deliver(t, b), time.Minute+patience)
@@ -262,10 +261,10 @@ func TestEverythingGoesOnceTemporalIsBack(t *testing.T) {
 	deliver(t, b)
 	to.setAway(nil)
 	later := time.Now().Add(time.Hour)
-	b.queue.set("u1", b.parcels["u1"], time.Now())
-	b.queue.set("u2", b.parcels["u2"], later)
+	b.queue.set("vm/u1", b.parcels["vm/u1"], time.Now())
+	b.queue.set("vm/u2", b.parcels["vm/u2"], later)
 	deliver(t, b)
-	assert.True(t, b.parcels["u2"].next.Before(later), "u2 need not wait for its turn")
+	assert.True(t, b.parcels["vm/u2"].next.Before(later), "u2 need not wait for its turn")
 }
 
 func BenchmarkEventToReporter(b *testing.B) {

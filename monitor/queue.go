@@ -7,7 +7,7 @@ import (
 
 // entry is a parcel and whose it is.
 type entry struct {
-	uuid   string
+	slot   string
 	parcel *parcel
 }
 
@@ -18,13 +18,13 @@ type queue []entry
 func (q queue) has(p *parcel) bool { return p.index < len(q) && q[p.index].parcel == p }
 
 // set puts p in for that time, or moves it there.
-func (q *queue) set(uuid string, p *parcel, at time.Time) {
+func (q *queue) set(slot string, p *parcel, at time.Time) {
 	p.next = at
 	if q.has(p) {
 		heap.Fix(q, p.index)
 		return
 	}
-	heap.Push(q, entry{uuid, p})
+	heap.Push(q, entry{slot, p})
 }
 
 // drop takes p out, if it is in.

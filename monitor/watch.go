@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/detect"
@@ -20,9 +21,20 @@ const soon = 200 * time.Millisecond
 // watch follows one host. A host that hangs holds up its own watch only, and
 // not even that: listings run beside the events.
 type watch struct {
-	m    *Monitor
-	host hypervisor.Host
-	log  *slog.Logger
+	m     *Monitor
+	host  hypervisor.Host
+	panel Panel // nil: nobody else looks at it
+	agent Agent // nil: none runs on it
+	log   *slog.Logger
+	asks  asks
+
+	looking, pooling   atomic.Bool   // those questions are under way
+	listNow, sampleNow chan struct{} // capacity 1: not at the next period, but now
+
+	// The goroutine of sampling alone uses these.
+	buffer       []detect.VMSample
+	memoryErrors uint64
+	memoryKnown  bool
 
 	// The goroutine of run alone uses these.
 	listings sync.WaitGroup
@@ -46,16 +58,21 @@ type listing struct {
 }
 
 func newWatch(m *Monitor, h hypervisor.Host) *watch {
-	return &watch{
-		m: m, host: h, log: m.log.With("host", h.Name()),
-		done:   make(chan listing, 1),
+	w := &watch{
+		m: m, host: h, panel: m.opts.Panels[h.Name()], agent: m.opts.Agents[h.Name()], log: m.log.With("host", h.Name()),
+		done:    make(chan listing, 1),
+		listNow: make(chan struct{}, 1), sampleNow: make(chan struct{}, 1),
 		status: HostStatus{Host: h.Name()},
 	}
+	w.asks.w = w
+	return w
 }
 
 // run follows the host until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	defer w.listings.Wait()
+	defer w.asks.close()
+	w.listings.Go(func() { w.sampling(ctx) })
 	// A host that connects is listed at once; this is for one that does not.
 	w.timer = time.NewTimer(time.Hour)
 	defer w.timer.Stop()
@@ -73,6 +90,8 @@ func (w *watch) run(ctx context.Context) {
 			if events == nil {
 				events = w.subscribe(ctx)
 			}
+			w.list(ctx)
+		case <-w.listNow:
 			w.list(ctx)
 		case l := <-w.done:
 			w.listed(ctx, l)
@@ -129,7 +148,7 @@ func (w *watch) listed(ctx context.Context, l listing) {
 	name := w.host.Name()
 	if l.err != nil {
 		w.m.metrics.sweepFailures.WithLabelValues(name).Inc()
-		w.lost(l.ended, l.err.Error())
+		w.lost(ctx, l.ended, l.err.Error())
 	} else {
 		w.m.metrics.sweepSeconds.Observe(l.ended.Sub(l.asked).Seconds())
 		w.m.metrics.lastSweep.WithLabelValues(name).Set(float64(l.asked.UnixMilli()) / 1e3)
@@ -138,12 +157,12 @@ func (w *watch) listed(ctx context.Context, l listing) {
 		for _, d := range l.domains {
 			seen = append(seen, detect.Observation{
 				VM:    fault.VM{UUID: d.UUID, Name: d.Name},
-				State: string(d.State), Reason: string(d.Reason),
+				State: string(d.State), Reason: string(d.Reason), Transient: !d.Persistent,
 			})
 		}
 		// The time of asking, not of the answer: an event that came in between is
 		// newer, and as evidence a listing may be younger than it says, never older.
-		w.m.tell(func(t *detect.Tracker) []detect.Change { return t.Listed(name, l.asked, seen) })
+		w.m.tell(ctx, func(e *detect.Engine) []detect.Change { return e.Listed(name, l.asked, seen) })
 	}
 	switch {
 	case w.again:
@@ -165,14 +184,18 @@ func (w *watch) event(ctx context.Context, ev hypervisor.Event) {
 	case hypervisor.EventConnectionUp, hypervisor.EventOverflow:
 		w.list(ctx)
 	case hypervisor.EventConnectionDown:
-		w.lost(ev.At, fmt.Sprintf("connection lost: %s", ev.Reason))
+		w.lost(ctx, ev.At, fmt.Sprintf("connection lost: %s", ev.Reason))
 	case hypervisor.EventDefined:
 		vm := fault.VM{UUID: ev.UUID, Name: ev.Name}
-		w.m.tell(func(t *detect.Tracker) []detect.Change { return t.Defined(w.host.Name(), ev.At, vm) })
+		w.m.tell(ctx, func(e *detect.Engine) []detect.Change { return e.Defined(w.host.Name(), ev.At, vm) })
 		w.in(soon)
-	case hypervisor.EventUndefined, hypervisor.EventRebooted:
-		// Neither says what state the domain is in now.
+	case hypervisor.EventUndefined:
+		w.in(soon) // it does not say what state the domain is in now
+	case hypervisor.EventRebooted:
 		w.in(soon)
+		w.sign(ctx, ev)
+	case hypervisor.EventWatchdog, hypervisor.EventIOError, hypervisor.EventAgent, hypervisor.EventMemory, hypervisor.EventAnnotated:
+		w.sign(ctx, ev)
 	default:
 		o, ok := observation(ev)
 		if !ok {
@@ -185,8 +208,30 @@ func (w *watch) event(ctx context.Context, ev hypervisor.Event) {
 		if ev.Kind == hypervisor.EventSuspended {
 			w.in(soon) // libvirt says that a person did it, also while it migrates or saves
 		}
-		w.m.tell(func(t *detect.Tracker) []detect.Change { return t.Observed(w.host.Name(), ev.At, o) })
+		w.m.tell(ctx, func(e *detect.Engine) []detect.Change { return e.Observed(w.host.Name(), ev.At, o) })
 	}
+}
+
+// sign takes an event that says something else than a state.
+func (w *watch) sign(ctx context.Context, ev hypervisor.Event) {
+	vm, host := fault.VM{UUID: ev.UUID, Name: ev.Name}, w.host.Name()
+	w.m.tell(ctx, func(e *detect.Engine) []detect.Change {
+		switch ev.Kind {
+		case hypervisor.EventRebooted:
+			return e.Rebooted(host, ev.At, vm)
+		case hypervisor.EventWatchdog:
+			return e.WatchdogFired(host, ev.At, vm, string(ev.Reason))
+		case hypervisor.EventIOError:
+			return e.DiskFailed(host, ev.At, vm, ev.Device, ev.Reason == hypervisor.ReasonNoSpace)
+		case hypervisor.EventMemory:
+			return e.MemoryFailed(host, ev.At, string(ev.Reason))
+		case hypervisor.EventAnnotated:
+			e.Annotated(host, ev.At, vm)
+		case hypervisor.EventAgent:
+			e.AgentChanged(host, ev.At, vm, ev.Reason == hypervisor.ReasonAgentConnected)
+		}
+		return nil
+	})
 }
 
 // decisive reports whether an event that may mean a fault says enough to tell.
@@ -248,11 +293,11 @@ func (w *watch) up(at time.Time) {
 	}
 }
 
-func (w *watch) lost(at time.Time, why string) {
+func (w *watch) lost(ctx context.Context, at time.Time, why string) {
 	w.lostAt = at
 	w.mu.Lock()
 	was := w.status
-	w.status.Tried, w.status.Connected, w.status.Error = true, false, why
+	w.status.Tried, w.status.Connected, w.status.Error, w.status.Failed = true, false, why, at
 	w.mu.Unlock()
 	if was.Connected {
 		w.m.metrics.connected.Dec()
@@ -260,7 +305,7 @@ func (w *watch) lost(at time.Time, why string) {
 	if was.Connected || !was.Tried {
 		w.log.Warn("host does not answer", "error", why)
 	}
-	w.m.tell(func(t *detect.Tracker) []detect.Change { return t.Unreachable(w.host.Name(), at) })
+	w.m.tell(ctx, func(e *detect.Engine) []detect.Change { return e.Unreachable(w.host.Name(), at, why) })
 }
 
 func (w *watch) now() HostStatus {

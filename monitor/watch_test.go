@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/detect"
 	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/hypervisor/simulated"
 )
 
 func TestObservation(t *testing.T) {
@@ -43,7 +44,7 @@ func TestObservation(t *testing.T) {
 
 // scripted is a host whose events and listings the test writes.
 type scripted struct {
-	hypervisor.Host // nothing else is called
+	hypervisor.Host // a simulated one without VMs, for whatever else is asked
 	name            string
 
 	mu         sync.Mutex
@@ -107,7 +108,7 @@ func vm1(state hypervisor.State, reason hypervisor.Reason) hypervisor.Domain {
 // scriptedRig is a monitor on one scripted host that was listed once.
 func scriptedRig(t *testing.T, tune func(*Options)) (*rig, *scripted) {
 	t.Helper()
-	h := &scripted{name: "A", events: make(chan hypervisor.Event)}
+	h := &scripted{Host: simulated.New(simulated.Options{Hosts: 1}).Host("A"), name: "A", events: make(chan hypervisor.Event)}
 	h.set(vm1(hypervisor.StateRunning, hypervisor.ReasonBooted))
 	r := newRig(t, twoHosts, func(o *Options) {
 		site, err := hypervisor.NewSite(h)
@@ -184,7 +185,7 @@ func TestEventsThatEndAreAskedForAgain(t *testing.T) {
 func slowRig(t *testing.T) (*rig, *slowHost) {
 	t.Helper()
 	h := &slowHost{
-		scripted: &scripted{name: "A", events: make(chan hypervisor.Event)},
+		scripted: &scripted{Host: simulated.New(simulated.Options{Hosts: 1}).Host("A"), name: "A", events: make(chan hypervisor.Event)},
 		slow:     make(chan struct{}),
 	}
 	h.set(vm1(hypervisor.StateRunning, hypervisor.ReasonBooted))

@@ -123,24 +123,40 @@ func OnHost(inv contract.InventoryResult, host string) (contract.InventoryResult
 }
 
 // FindIncident finds the incident that a person means: by its ID, with or
-// without incident/<site>/ before it, or by the VM whose newest one it is. The
-// ID of the answer need not exist if an ID was given.
+// without incident/<site>/ before it, or by the VM, host, storage pool or site
+// whose newest one it is. The ID of the answer need not exist if an ID was given.
 func (c *Client) FindIncident(ctx context.Context, site, ref string) (id string, err error) {
 	if id, ok := incidentID(site, ref); ok {
 		return id, nil
 	}
-	vm, err := c.nameOf(ctx, site, ref)
+	newest, err := c.newest(ctx, site, ref)
 	if err != nil {
 		return "", err
 	}
-	list, err := c.Incidents(ctx, IncidentFilter{Site: site, VM: vm, Limit: 1})
+	if newest == nil {
+		return "", NoIncidentOfError{Site: site, Subject: ref}
+	}
+	return newest.ID, nil
+}
+
+// newest is the newest incident of a VM, by its name or UUID, or of whatever
+// else has that name; nil if there is none.
+func (c *Client) newest(ctx context.Context, site, ref string) (*IncidentSummary, error) {
+	name, err := c.nameOf(ctx, site, ref)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if len(list) == 0 {
-		return "", NoIncidentOfError{Site: site, VM: ref}
+	var found *IncidentSummary
+	for _, f := range []IncidentFilter{{Site: site, VM: name, Limit: 1}, {Site: site, Subject: name, Limit: 1}} {
+		list, err := c.Incidents(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) > 0 && (found == nil || list[0].Opened.After(found.Opened)) {
+			found = &list[0]
+		}
 	}
-	return list[0].ID, nil
+	return found, nil
 }
 
 // nameOf is what incidents of a VM are listed by: its name, if it has one.
@@ -159,11 +175,12 @@ func (c *Client) nameOf(ctx context.Context, site, ref string) (string, error) {
 	return found.VM.String(), nil
 }
 
-// NoIncidentOfError: a VM has no incident that Temporal still knows.
-type NoIncidentOfError struct{ Site, VM string }
+// NoIncidentOfError: a VM, or what else was meant, has no incident that Temporal
+// still knows.
+type NoIncidentOfError struct{ Site, Subject string }
 
 func (e NoIncidentOfError) Error() string {
-	return fmt.Sprintf("%s has no incident at site %s: `holdfast incident list` shows those there are", e.VM, e.Site)
+	return fmt.Sprintf("%s has no incident at site %s: `holdfast incident list` shows those there are", e.Subject, e.Site)
 }
 
 // incidentID completes what looks like the ID of an incident.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 // IncidentFilter selects incidents. Empty fields select all.
 type IncidentFilter struct {
 	Site, VM, Host, Kind string
+	// Subject is what it is about, as in its ID: a VM, a host, a storage pool or a site.
+	Subject              string
 	OpenOnly, ClosedOnly bool
 	NeedsPerson          bool
 	Limit                int // 0 means 50
@@ -27,16 +30,19 @@ type IncidentFilter struct {
 
 // query is the filter in Temporal's list language.
 func (f IncidentFilter) query() string {
-	parts := []string{fmt.Sprintf("WorkflowType = '%s'", contract.WorkflowRecoverVM)}
+	parts := []string{fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(contract.IncidentTypes(), "', '"))}
 	add := func(attr, value string) {
 		if value != "" {
-			parts = append(parts, fmt.Sprintf("%s = '%s'", attr, strings.ReplaceAll(value, "'", "\\'")))
+			parts = append(parts, fmt.Sprintf("%s = '%s'", attr, quoted(value)))
 		}
 	}
 	add(contract.AttrSite.GetName(), f.Site)
 	add(contract.AttrVM.GetName(), f.VM)
 	add(contract.AttrHost.GetName(), f.Host)
 	add(contract.AttrFaultKind.GetName(), f.Kind)
+	if f.Subject != "" {
+		parts = append(parts, fmt.Sprintf("WorkflowId STARTS_WITH 'incident/%s/%s/'", quoted(f.Site), quoted(f.Subject)))
+	}
 	if f.OpenOnly {
 		parts = append(parts, "ExecutionStatus = 'Running'")
 	}
@@ -49,12 +55,15 @@ func (f IncidentFilter) query() string {
 	return strings.Join(parts, " AND ")
 }
 
+func quoted(value string) string { return strings.ReplaceAll(value, "'", "\\'") }
+
 // IncidentSummary is one incident as the list shows it.
 type IncidentSummary struct {
 	ID          string    `json:"id"`
 	RunID       string    `json:"runId"`
 	Site        string    `json:"site"`
-	VM          string    `json:"vm"`
+	Subject     string    `json:"subject"` // what it is about: a VM, a host, a storage pool or the site
+	VM          string    `json:"vm,omitempty"`
 	Host        string    `json:"host"`
 	Kind        string    `json:"kind"`
 	Stage       string    `json:"stage"`
@@ -100,7 +109,8 @@ func summarize(e *workflowpb.WorkflowExecutionInfo) IncidentSummary {
 	attrs := e.GetSearchAttributes().GetIndexedFields()
 	s := IncidentSummary{
 		ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(),
-		Site: keyword(attrs, contract.AttrSite.GetName()), VM: keyword(attrs, contract.AttrVM.GetName()),
+		Subject: contract.IncidentSubject(e.GetExecution().GetWorkflowId()),
+		Site:    keyword(attrs, contract.AttrSite.GetName()), VM: keyword(attrs, contract.AttrVM.GetName()),
 		Host: keyword(attrs, contract.AttrHost.GetName()), Kind: keyword(attrs, contract.AttrFaultKind.GetName()),
 		Stage: keyword(attrs, contract.AttrStage.GetName()), Outcome: keyword(attrs, contract.AttrOutcome.GetName()),
 		Open:   e.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING,
@@ -140,7 +150,7 @@ func (c *Client) Incident(ctx context.Context, id string) (contract.Incident, er
 		return inc, explain(err)
 	}
 	info := desc.GetWorkflowExecutionInfo()
-	if name := info.GetType().GetName(); name != contract.WorkflowRecoverVM {
+	if name := info.GetType().GetName(); !slices.Contains(contract.IncidentTypes(), name) {
 		return inc, fmt.Errorf("%s is a %s workflow, not an incident", id, name)
 	}
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED {

@@ -74,69 +74,17 @@ func guardianOptions(site string, vm fault.VM) client.StartWorkflowOptions {
 	}
 }
 
-// ReportFault brings a fault to the guardian of its VM, starting the guardian
-// if none runs. Saying the same fault twice is harmless.
-func (c *Client) ReportFault(ctx context.Context, f fault.Fault) error {
-	if err := f.Validate(); err != nil {
-		return err
-	}
-	opts := guardianOptions(f.Site, f.VM)
-	_, err := c.temporal.SignalWithStartWorkflow(ctx, opts.ID, contract.SignalFault, f, opts,
-		contract.WorkflowVM, contract.GuardianInput{Site: f.Site, VM: f.VM})
-	return err
-}
-
-// ReportCleared tells the guardian of a VM that a fault is gone. No guardian
-// means that nobody waits for it.
-func (c *Client) ReportCleared(ctx context.Context, f fault.Fault, seen fault.Sighting) error {
-	err := c.temporal.SignalWorkflow(ctx, contract.GuardianID(f.Site, f.VM.UUID), "", contract.SignalCleared,
-		contract.Cleared{FaultID: f.ID, Seen: seen})
-	var gone *serviceerror.NotFound
-	if errors.As(err, &gone) {
-		return nil
-	}
-	return err
-}
-
 // Recover asks the guardian of a VM to recover it now, and returns which
 // incident has it.
 func (c *Client) Recover(ctx context.Context, req contract.RecoverRequest) (contract.RecoverReply, error) {
-	var reply contract.RecoverReply
-	start := c.temporal.NewWithStartWorkflowOperation(guardianOptions(req.Site, req.VM), contract.WorkflowVM,
-		contract.GuardianInput{Site: req.Site, VM: req.VM})
-	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
-		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateName:   contract.UpdateRecover,
-			Args:         []any{req},
-			WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
-	})
-	if err != nil {
-		return reply, explain(err)
-	}
-	err = handle.Get(ctx, &reply)
-	return reply, explain(err)
+	return askGuardian[contract.RecoverReply](ctx, c, req.Site, req.VM, contract.UpdateRecover, req)
 }
 
 // Inventory asks the site's worker what its hosts hold. Callers that ask at the
 // same time share one answer.
 func (c *Client) Inventory(ctx context.Context, site string) (contract.InventoryResult, error) {
-	var out contract.InventoryResult
-	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       contract.InventoryID(site),
-		TaskQueue:                contract.WorkflowQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowRunTimeout:       time.Minute,
-		WorkflowTaskTimeout:      taskTimeout,
-		StaticSummary:            "what the hosts of site " + site + " hold",
-		TypedSearchAttributes:    temporal.NewSearchAttributes(contract.AttrSite.ValueSet(site)),
-	}, contract.WorkflowInventory, site)
-	if err != nil {
-		return out, explain(err)
-	}
-	err = run.Get(ctx, &out)
-	return out, explain(err)
+	return question[contract.InventoryResult](ctx, c, contract.InventoryID(site), site,
+		"what the hosts of site "+site+" hold", contract.WorkflowInventory, site)
 }
 
 // SimulateFault breaks or mends something in a simulated site.

@@ -72,26 +72,26 @@ func hopeless(err error, first bool) bool {
 	return errors.As(err, &missing) || first && !errors.As(err, &young)
 }
 
-// AwaitIncident waits until a VM has an open incident and returns its ID. Where
-// one was opened at or after since and has closed already, it returns that. An
-// ID instead of a VM is returned at once.
+// AwaitIncident waits until a VM, a host, a storage pool or the site has an open
+// incident and returns its ID. Where one was opened at or after since and has
+// closed already, it returns that. An ID instead of a name is returned at once.
 func (c *Client) AwaitIncident(ctx context.Context, site, ref string, since time.Time) (id string, err error) {
 	if id, ok := incidentID(site, ref); ok {
 		return id, nil
 	}
-	vm, err := c.nameOf(ctx, site, ref)
+	name, err := c.nameOf(ctx, site, ref)
 	if err != nil {
 		return "", err
 	}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		list, err := c.Incidents(ctx, IncidentFilter{Site: site, VM: vm, Limit: 1})
+		newest, err := c.newest(ctx, site, name)
 		if err != nil {
 			return "", err
 		}
-		if len(list) > 0 && (list[0].Open || !list[0].Opened.Before(since)) {
-			return list[0].ID, nil
+		if newest != nil && (newest.Open || !newest.Opened.Before(since)) {
+			return newest.ID, nil
 		}
 		select {
 		case <-ctx.Done():

@@ -15,17 +15,8 @@ import (
 	"holdfast/starter"
 )
 
-const (
-	// checkEvery is how often Temporal and the hosts are asked whether they are there.
-	checkEvery = 5 * time.Second
-	// checksAtOnce bounds the hosts that are asked at the same time.
-	checksAtOnce = 32
-	// longestWait is the most between two attempts to reach Temporal.
-	longestWait = 15 * time.Second
-	// settled is how long a worker must have served for its end to be news, and not
-	// one more failure in a row.
-	settled = time.Minute
-)
+// checksAtOnce bounds the hosts that are asked at the same time.
+const checksAtOnce = 32
 
 // ServiceOptions say what a Service runs.
 type ServiceOptions struct {
@@ -44,17 +35,12 @@ type ServiceOptions struct {
 // Service is a worker that outlives a Temporal which is away: it starts without
 // one, and begins anew when it comes back.
 type Service struct {
+	serving
 	opts ServiceOptions
-	log  *slog.Logger
-	ask  *starter.Client
 
-	mu       sync.Mutex
-	serving  bool
-	temporal error            // why Temporal did not answer last; nil if it did
-	hosts    map[string]error // what each host said last; nil: it answered
+	asked sync.Mutex
+	hosts map[string]error // what each host said last; nil: it answered
 }
-
-var errNotAsked = errors.New("not asked yet")
 
 // NewService checks the options. Nothing runs until Run.
 func NewService(o ServiceOptions) (*Service, error) {
@@ -67,16 +53,14 @@ func NewService(o ServiceOptions) (*Service, error) {
 	if o.CallTimeout <= 0 {
 		o.CallTimeout = 5 * time.Second
 	}
-	if o.Check <= 0 {
-		o.Check = checkEvery
-	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Service{
-		opts: o, log: o.Logger.With("site", o.Site), ask: starter.New(o.Client),
-		temporal: errNotAsked, hosts: make(map[string]error, o.Hosts.Len()),
-	}
+	s := &Service{opts: o, hosts: make(map[string]error, o.Hosts.Len())}
+	s.name, s.ask, s.check, s.log = "worker", starter.New(o.Client), o.Check, o.Logger.With("site", o.Site)
+	s.prepare = s.ensureSearchAttributes
+	s.build = func() (runs, error) { return New(o.Options) }
+	s.setDefaults()
 	for _, h := range o.Hosts.Hosts() {
 		s.hosts[h.Name()] = errNotAsked
 	}
@@ -90,61 +74,16 @@ func (s *Service) Run(ctx context.Context) error {
 	defer checks.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	checks.Go(func() { every(ctx, s.opts.Check, s.checkTemporal) })
-	checks.Go(func() { every(ctx, s.opts.Check, s.checkHosts) })
-	wait := time.Second
-	for {
-		began := time.Now()
-		err := s.serve(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if time.Since(began) > settled {
-			wait = time.Second
-		}
-		s.log.Warn("not serving, tries again", "in", wait, "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, longestWait)
-	}
+	checks.Go(func() { every(ctx, s.check, s.checkHosts) })
+	s.run(ctx)
+	return nil
 }
 
-// serve is one attempt. A worker of the SDK cannot be started twice.
-func (s *Service) serve(ctx context.Context) error {
-	if err := s.ask.Ping(ctx); err != nil {
-		return err
-	}
+func (s *Service) ensureSearchAttributes(ctx context.Context) {
 	if err := s.ask.EnsureSearchAttributes(ctx, s.opts.Namespace); err != nil {
 		// Often a matter of rights, and then an operator of Temporal has made them.
 		s.log.Warn("search attributes were not checked: if they are missing, incidents fail", "error", err)
 	}
-	w, err := New(s.opts.Options)
-	if err != nil {
-		return err
-	}
-	s.log.Info("serving")
-	s.note(func() { s.serving = true })
-	defer s.note(func() { s.serving = false })
-	return w.Run(ctx)
-}
-
-func (s *Service) note(set func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	set()
-}
-
-func (s *Service) checkTemporal(ctx context.Context) {
-	err := s.ask.Ping(ctx)
-	if ctx.Err() != nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.temporal = err
 }
 
 // checkHosts asks every host once. One that does not answer delays no other.
@@ -167,10 +106,10 @@ func (s *Service) checkHost(ctx context.Context, h hypervisor.Host) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.mu.Lock()
+	s.asked.Lock()
 	before := s.hosts[h.Name()]
 	s.hosts[h.Name()] = err
-	s.mu.Unlock()
+	s.asked.Unlock()
 	// The driver says at a higher level what happens to its connection.
 	if (err == nil) != (before == nil) || errors.Is(before, errNotAsked) {
 		s.log.Debug("asked host", "host", h.Name(), "error", err)
@@ -179,14 +118,11 @@ func (s *Service) checkHost(ctx context.Context, h hypervisor.Host) {
 
 // Ready says why the service cannot do its work, or nil. It asks nobody.
 func (s *Service) Ready() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.temporal != nil:
-		return fmt.Errorf("worker: Temporal: %w", s.temporal)
-	case !s.serving:
-		return errors.New("worker: not serving yet; its log says why")
+	if err := s.ready(); err != nil {
+		return err
 	}
+	s.asked.Lock()
+	defer s.asked.Unlock()
 	var silent []string
 	for _, h := range s.opts.Hosts.Hosts() {
 		err := s.hosts[h.Name()]
@@ -198,18 +134,4 @@ func (s *Service) Ready() error {
 		}
 	}
 	return fmt.Errorf("worker: none of the %d hosts of site %s answers: %s", s.opts.Hosts.Len(), s.opts.Site, strings.Join(silent, "; "))
-}
-
-// every does a thing now and then again and again, until ctx ends.
-func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		do(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }

@@ -75,10 +75,16 @@ func New(o Options) (*Worker, error) {
 // Register registers every workflow under its name in contract.
 func Register(r sdkworker.WorkflowRegistry) {
 	for name, fn := range map[string]any{
-		contract.WorkflowVM:        workflows.VM,
-		contract.WorkflowRecoverVM: workflows.RecoverVM,
-		contract.WorkflowInventory: workflows.Inventory,
-		contract.WorkflowSimFault:  workflows.SimulateFault,
+		contract.WorkflowVM:         workflows.VM,
+		contract.WorkflowHost:       workflows.Host,
+		contract.WorkflowSite:       workflows.Site,
+		contract.WorkflowRecoverVM:  workflows.RecoverVM,
+		contract.WorkflowWatchFault: workflows.WatchFault,
+		contract.WorkflowInventory:  workflows.Inventory,
+		contract.WorkflowSimFault:   workflows.SimulateFault,
+		contract.WorkflowFaults:     workflows.Faults,
+		contract.WorkflowExplain:    workflows.Explain,
+		contract.WorkflowProbe:      workflows.Probe,
 	} {
 		r.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
 	}

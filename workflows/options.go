@@ -46,6 +46,21 @@ func onSite(ctx workflow.Context, site, summary string, startToClose time.Durati
 	})
 }
 
+// askedWithin is how long a monitor may take to answer a question.
+const askedWithin = 10 * time.Second
+
+// onMonitor returns a context for questions to the monitors of a site, whichever
+// of them answers first.
+func onMonitor(ctx workflow.Context, site, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              contract.MonitorQueue(site),
+		Summary:                summary,
+		ScheduleToStartTimeout: noWorkerAfter,
+		StartToCloseTimeout:    askedWithin,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, MaximumAttempts: 2},
+	})
+}
+
 // noWorker reports that an activity failed because nobody took it in time.
 func noWorker(err error) bool {
 	var timeout *temporal.TimeoutError

@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
+	"holdfast/internal/fault"
 )
 
 // timelineLimit bounds an incident's story; its first lines are kept.
@@ -44,11 +45,14 @@ func (r *record) show(ctx workflow.Context, stage contract.Stage, needsPerson bo
 	r.inc.Stage, r.inc.Next = stage, next
 	if r.shown.stage != stage || r.shown.needsPerson != needsPerson || r.shown.host != r.inc.Host {
 		r.shown.stage, r.shown.needsPerson, r.shown.host = stage, needsPerson, r.inc.Host
-		r.upsert(ctx,
+		updates := []temporal.SearchAttributeUpdate{
 			contract.AttrStage.ValueSet(string(stage)),
-			contract.AttrHost.ValueSet(orUnknown(r.inc.Host)),
 			contract.AttrNeedsApproval.ValueSet(needsPerson),
-		)
+		}
+		if r.inc.Host != "" || r.inc.Fault.Kind.Subject() == fault.SubjectVM {
+			updates = append(updates, contract.AttrHost.ValueSet(orUnknown(r.inc.Host)))
+		}
+		r.upsert(ctx, updates...)
 	}
 	workflow.SetCurrentDetails(ctx, r.page())
 }
@@ -91,7 +95,7 @@ func (r *record) page() string {
 	if r.inc.Outcome != "" {
 		state = string(r.inc.Outcome)
 	}
-	fmt.Fprintf(&b, "**%s**: %s on %s, %s\n\n", state, inMarkdown(r.inc.VM.String()), inMarkdown(orUnknown(r.inc.Host)), r.inc.Fault.Kind)
+	fmt.Fprintf(&b, "**%s**: %s, %s\n\n", state, inMarkdown(subject(r.inc)), r.inc.Fault.Kind)
 	fmt.Fprintf(&b, "- Why: %s\n", inMarkdown(r.inc.Why))
 	if r.inc.Next != "" {
 		fmt.Fprintf(&b, "- Next: %s\n", inMarkdown(r.inc.Next))
@@ -102,12 +106,31 @@ func (r *record) page() string {
 	if n := len(r.inc.Attempts); n > 0 {
 		fmt.Fprintf(&b, "- Tries: %d\n", n)
 	}
+	for _, f := range r.inc.Also {
+		fmt.Fprintf(&b, "- Also: %s: %s\n", f.Kind, inMarkdown(f.Why))
+	}
+	b.WriteString(evidence(r.inc.Fault))
 	b.WriteString("\n| UTC | stage | what happened |\n| :-- | :-- | :-- |\n")
 	for _, e := range r.inc.Timeline {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", e.At.UTC().Format("15:04:05.000"), e.Stage, inMarkdown(e.Text))
 	}
 	b.WriteString(lastLine)
 	return b.String()
+}
+
+// subject is what an incident is about, as people call it.
+func subject(inc contract.Incident) string {
+	switch about := inc.Fault.Kind.Subject(); about {
+	case fault.SubjectVM:
+		return inc.VM.String() + " on " + orUnknown(inc.Host)
+	case fault.SubjectPool:
+		if inc.Host != "" {
+			return fmt.Sprintf("pool %s on %s", inc.Fault.Pool, inc.Host)
+		}
+		return "pool " + inc.Fault.Pool
+	default:
+		return string(about) + " " + inc.Fault.Subject()
+	}
 }
 
 // lastLine ends what is long: the UI shows it in a frame that is a little too

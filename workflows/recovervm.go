@@ -21,7 +21,7 @@ var act *activities.Activities
 
 // recovery is one incident being handled.
 type recovery struct {
-	record
+	vigil
 	input  contract.RecoverInput
 	policy ladder.Policy
 	undo   saga
@@ -29,8 +29,11 @@ type recovery struct {
 	oursStopped bool
 	waits       int       // in a row, for their backoff
 	forgiven    time.Time // attempts that ended before count no more: a person said to try again
+	asked       bool      // a person asked for this repair
 	retry       *contract.Retry
-	wake        workflow.Channel
+	status      contract.Status // as the guardian knows it
+	told        string          // what was said last while nothing is done
+	gone        string          // why the fault is over, as whoever raised it says
 	inspection  contract.Inspection
 }
 
@@ -62,17 +65,21 @@ func RecoverVM(ctx workflow.Context, in contract.RecoverInput) (contract.Inciden
 }
 
 func newRecovery(ctx workflow.Context, in contract.RecoverInput) *recovery {
-	r := &recovery{input: in, wake: workflow.NewBufferedChannel(ctx, 1)}
+	r := &recovery{vigil: newVigil(ctx, contract.SignalRetry), input: in}
 	if in.Carry != nil {
-		r.inc, r.oursStopped, r.forgiven = *in.Carry, in.OursStopped, in.Forgiven
+		r.inc, r.oursStopped, r.forgiven, r.asked = *in.Carry, in.OursStopped, in.Forgiven, in.Asked
 		r.shown.stage, r.shown.needsPerson, r.shown.host = r.inc.Stage, r.inc.NeedsPerson, r.inc.Host
+		r.status = r.statusIn(r.inc.Stage)
 		return r
 	}
 	r.inc = contract.Incident{
 		ID: in.ID, Site: in.Fault.Site, VM: in.Fault.VM, Host: in.Fault.Host, Fault: in.Fault,
 		Stage: contract.StageConfirm, Why: in.Fault.Why, Opened: workflow.Now(ctx),
 	}
+	r.status = r.statusIn(r.inc.Stage)
+	r.asked = in.Fault.Kind == fault.KindRequested
 	r.note(ctx, in.Fault.Why)
+	r.hear(ctx, in.Fault.ID)
 	return r
 }
 
@@ -84,6 +91,9 @@ func (r *recovery) run(ctx workflow.Context) error {
 		}
 	}
 	for {
+		if err := r.closing(ctx); err != nil {
+			return err
+		}
 		if err := r.inspect(ctx); err != nil {
 			return err
 		}
@@ -116,12 +126,16 @@ func (r *recovery) next(ctx workflow.Context) ladder.Decision {
 	}
 	return ladder.Next(ladder.Situation{
 		Fault: r.inc.Fault, Policy: r.policy, Answers: r.inspection.Answers, Tried: tried,
-		OursStopped: r.oursStopped, Waits: r.waits, Now: workflow.Now(ctx),
+		OursStopped: r.oursStopped, Asked: r.asked, Waits: r.waits, Now: workflow.Now(ctx),
 	})
 }
 
 // carryOut does what was decided. errDone when the incident is over.
 func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
+	idle := d.Action == ladder.ActObserve || d.Action == ladder.ActWatch
+	if !idle && (r.status.Observes || r.status.Watches) {
+		r.report(ctx, contract.Status{})
+	}
 	switch d.Action {
 	case ladder.ActStandDown:
 		return r.done(ctx, contract.OutcomeStoodDown, d.Why)
@@ -139,6 +153,10 @@ func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
 		return r.climb(ctx, d)
 	case ladder.ActPerson:
 		return r.askPerson(ctx, d.Why)
+	case ladder.ActObserve:
+		return r.observe(ctx, d)
+	case ladder.ActWatch:
+		return r.watch(ctx, d)
 	}
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("no such action %q", d.Action), contract.ErrTypeBadInput, nil)
 }
@@ -296,23 +314,6 @@ func (r *recovery) awaitPerson(ctx workflow.Context) error {
 	}
 }
 
-// setNeedsPerson tells the guardian, so that a person's request reaches an
-// incident that waits for one.
-func (r *recovery) setNeedsPerson(ctx workflow.Context, on bool) {
-	if r.inc.NeedsPerson == on {
-		return
-	}
-	r.inc.NeedsPerson = on
-	parent := workflow.GetInfo(ctx).ParentWorkflowExecution
-	if parent == nil {
-		return
-	}
-	err := workflow.SignalExternalWorkflow(ctx, parent.ID, "", contract.SignalStatus, contract.Status{ID: r.inc.ID, NeedsPerson: on}).Get(ctx, nil)
-	if err != nil {
-		workflow.GetLogger(ctx).Warn("guardian took no status", "error", err)
-	}
-}
-
 // cancelled cleans up after an incident that a person cancelled.
 func (r *recovery) cancelled(ctx workflow.Context) {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
@@ -322,43 +323,4 @@ func (r *recovery) cancelled(ctx workflow.Context) {
 	}
 	_ = r.done(dctx, contract.OutcomeCancelled, "cancelled by a person")
 	r.close(dctx)
-}
-
-// listen takes what the guardian passes on while the incident is open.
-func (r *recovery) listen(ctx workflow.Context) {
-	for ctx.Err() == nil {
-		sel := workflow.NewSelector(ctx)
-		sel.AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) {})
-		sel.AddReceive(workflow.GetSignalChannel(ctx, contract.SignalFault), func(c workflow.ReceiveChannel, _ bool) {
-			var f fault.Fault
-			c.Receive(ctx, &f)
-			r.another(ctx, f)
-		})
-		sel.AddReceive(workflow.GetSignalChannel(ctx, contract.SignalCleared), func(c workflow.ReceiveChannel, _ bool) {
-			var cleared contract.Cleared
-			c.Receive(ctx, &cleared)
-			r.wake.SendAsync(nil)
-		})
-		sel.AddReceive(workflow.GetSignalChannel(ctx, contract.SignalRetry), func(c workflow.ReceiveChannel, _ bool) {
-			var retry contract.Retry
-			c.Receive(ctx, &retry)
-			if r.inc.NeedsPerson { // else it is under way already
-				r.retry = &retry
-				r.wake.SendAsync(nil)
-			}
-		})
-		sel.Select(ctx)
-	}
-}
-
-// another takes a further fault of the same VM. It changes what is known, not
-// what is being done: the next look decides.
-func (r *recovery) another(ctx workflow.Context, f fault.Fault) {
-	r.inc.More++
-	r.note(ctx, "meanwhile: "+f.Why)
-	if f.Kind.Severity() >= r.inc.Fault.Kind.Severity() {
-		f.ID, f.First = r.inc.Fault.ID, r.inc.Fault.First
-		r.inc.Fault = f
-	}
-	r.wake.SendAsync(nil)
 }

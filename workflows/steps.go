@@ -17,10 +17,15 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 	f := r.inc.Fault
 	for {
 		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("ask every host about %s", r.inc.VM), 30*time.Second)
-		in := contract.InspectInput{VM: f.VM, Host: f.Host, Elsewhere: f.Elsewhere}
-		err := workflow.ExecuteActivity(actx, act.Inspect, in).Get(ctx, &r.inspection)
+		in := contract.InspectInput{
+			VM: f.VM, Host: f.Host, Elsewhere: f.Elsewhere,
+			PolicyInput: contract.PolicyInput{Kind: f.Kind, Labels: f.Labels, Mode: f.Mode},
+		}
+		// Into a value of its own: JSON leaves in a used one what it does not mention.
+		var found contract.Inspection
+		err := workflow.ExecuteActivity(actx, act.Inspect, in).Get(ctx, &found)
 		if err == nil {
-			r.policy = r.inspection.Policy
+			r.inspection, r.policy = found, found.Policy
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -79,19 +84,16 @@ func (r *recovery) backoff() time.Duration {
 // under way.
 func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) error {
 	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 && len(r.undo.steps) == 0 {
-		in := r.input
-		in.Carry, in.OursStopped, in.Forgiven = &r.inc, r.oursStopped, r.forgiven
-		return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
+		if err := r.drain(ctx); err != nil {
+			return err
+		}
+		if r.wake.Len() == 0 && r.over == "" {
+			in := r.input
+			in.Carry, in.OursStopped, in.Forgiven, in.Asked = &r.inc, r.oursStopped, r.forgiven, r.asked
+			return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
+		}
 	}
-	tctx, cancel := workflow.WithCancel(ctx)
-	defer cancel()
-	timer := workflow.NewTimerWithOptions(tctx, d, workflow.TimerOptions{Summary: summary})
-	sel := workflow.NewSelector(ctx)
-	sel.AddFuture(timer, func(workflow.Future) {})
-	sel.AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) {})
-	sel.AddReceive(r.wake, func(c workflow.ReceiveChannel, _ bool) { c.Receive(ctx, nil) })
-	sel.Select(ctx)
-	return ctx.Err()
+	return r.rest(ctx, d, summary)
 }
 
 func noWorkerText(site string) string {

@@ -47,7 +47,8 @@ func inspection(state, reason string) contract.Inspection {
 // site stands for the activities of a site.
 type site struct {
 	*testsuite.TestWorkflowEnvironment
-	act *activities.Activities
+	act  *activities.Activities
+	asks *activities.Questions
 }
 
 func newSite(t *testing.T) site {
@@ -56,8 +57,9 @@ func newSite(t *testing.T) site {
 	env.SetStartTime(began)
 	env.SetTestTimeout(30 * time.Second)
 	env.RegisterActivity(&activities.Activities{})
+	env.RegisterActivity(&activities.Questions{})
 	t.Cleanup(func() { env.AssertExpectations(t) })
-	return site{env, nil}
+	return site{TestWorkflowEnvironment: env}
 }
 
 func (s site) inspects(what ...contract.Inspection) {

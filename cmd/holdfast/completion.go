@@ -75,7 +75,25 @@ func (a *app) completeHost(cmd *cobra.Command, args []string, typed string) ([]s
 	return a.completeHosts(cmd, args, typed)
 }
 
-// completeIncidents offers the newest incidents, by ID and by the name of the VM.
+// completeVMOrHost completes the only argument.
+func (a *app) completeVMOrHost(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completion(cmd, typed, func(ctx context.Context, c *starter.Client) ([]string, error) {
+		inv, err := c.Inventory(ctx, a.site)
+		var names []string
+		for _, h := range inv.Hosts {
+			names = append(names, h.Name)
+		}
+		for _, v := range inv.VMs {
+			names = append(names, v.VM.String())
+		}
+		return names, err
+	})
+}
+
+// completeIncidents offers the newest incidents, by ID and by what they are about.
 func (a *app) completeIncidents(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -84,7 +102,7 @@ func (a *app) completeIncidents(cmd *cobra.Command, args []string, typed string)
 		list, err := c.Incidents(ctx, starter.IncidentFilter{Site: a.site})
 		var words []string
 		for _, i := range list {
-			words = append(words, i.ID, i.VM)
+			words = append(words, i.ID, i.Subject)
 		}
 		return words, err
 	})

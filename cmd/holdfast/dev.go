@@ -110,6 +110,7 @@ func (a *app) devSite(cmd *cobra.Command, args []string, f *devFlags) (*config.S
 	}
 	site := config.Default()
 	site.Name = a.site
+	site.Mode = config.ModeRepair // nothing real can be touched
 	return &site, nil
 }
 

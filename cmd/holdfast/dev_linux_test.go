@@ -129,6 +129,8 @@ func TestDevSimulated(t *testing.T) {
 	t.Run("a VM that was killed recovers", func(t *testing.T) { killedVMRecovers(t, d) })
 	t.Run("words for the shell", func(t *testing.T) { completesWords(t, d) })
 	t.Run("what cannot be", func(t *testing.T) { refusals(t, d) })
+	t.Run("faults are seen, explained and over", func(t *testing.T) { faultsAreSeen(t, d) })
+	t.Run("a VM that is only observed", func(t *testing.T) { observedVM(t, d) })
 	t.Run("a silent host is a warning", func(t *testing.T) { silentHost(t, d) })
 	t.Run("a person is needed, and helps", func(t *testing.T) { personHelps(t, d) })
 
@@ -205,6 +207,58 @@ func refusals(t *testing.T, d devProcess) {
 		require.Contains(t, errOut, says, line)
 		require.Equal(t, 1, strings.Count(errOut, "holdfast: "), errOut)
 	}
+}
+
+func faultsAreSeen(t *testing.T, d devProcess) {
+	require.Contains(t, d.ok(t, "explain A"), "host A: answers\n")
+	_, errOut, code := d.holdfast(t, "explain VM99")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errOut, `no VM "VM99"`)
+	d.ok(t, "sim io-error VM3")
+	rig.Eventually(t, "the fault", func() error {
+		if list := d.ok(t, "faults --vm VM3 --level critical"); !strings.Contains(list, "critical  io-error  VM3  A") {
+			return fmt.Errorf("is not in %q", list)
+		}
+		return nil
+	})
+	var out contract.FaultsResult
+	require.NoError(t, json.Unmarshal([]byte(d.ok(t, "faults --vm VM3 -o json")), &out))
+	require.Len(t, out.Faults, 1)
+	require.Contains(t, d.ok(t, "explain VM3"), "VM3 on A: paused (I/O error)\n")
+	story, errOut, code := d.holdfast(t, "incident watch VM3 --wait 60s")
+	require.Equal(t, exitNeedsPerson, code, "%s%s", story, errOut)
+	require.Contains(t, errOut, "it closes by itself when that is over")
+	require.Contains(t, d.ok(t, "recover VM3"), "VM3: told incident/default/VM3/")
+	d.ok(t, "sim mend-disk VM3")
+	d.ok(t, "sim resume VM3")
+	require.Contains(t, d.ok(t, "incident watch VM3 --until-closed"), "cleared: it is over, as seen: A: running")
+	require.Empty(t, strings.TrimPrefix(d.ok(t, "faults --vm VM3"), "LEVEL  FAULT  OF  HOST  SINCE  WHY\n"))
+}
+
+func observedVM(t *testing.T, d devProcess) {
+	require.Equal(t, "VM4 on B: no annotation\n", d.ok(t, "vm annotate VM4"))
+	require.Equal(t, "VM4 on B: would change\n  + mode=observe\n  + tier=db\n", d.ok(t, "vm annotate VM4 tier=db mode=observe --dry-run"))
+	require.Equal(t, "VM4 on B: changed\n  + mode=observe\n  + tier=db\n", d.ok(t, "vm annotate VM4 tier=db mode=observe"))
+	rig.Eventually(t, "the monitor", func() error {
+		if x := d.ok(t, "explain VM4"); !strings.Contains(x, "Mode       observe: the VM's annotation says observe\n") {
+			return fmt.Errorf("says %s", x)
+		}
+		return nil
+	})
+	d.ok(t, "sim kill VM4")
+	rig.Eventually(t, "the incident", func() error {
+		out, errOut, _ := d.holdfast(t, "incident show VM4")
+		if !strings.Contains(out, ": observe\n") {
+			return fmt.Errorf("is %s%s", out, errOut)
+		}
+		return nil
+	})
+	require.Contains(t, d.ok(t, "incident show VM4"), "would restart VM4 on B because: ")
+	require.Contains(t, d.ok(t, "vm list"), "VM4  B     shut off")
+	story := d.ok(t, "recover VM4 --watch")
+	require.Contains(t, story, "observed only, and repairs now that you ask")
+	require.Contains(t, story, "recovered: VM4 is running on B")
+	require.Equal(t, "VM4 on B: changed\n  - mode=observe\n    tier=db\n", d.ok(t, "vm annotate VM4 mode-"))
 }
 
 func silentHost(t *testing.T, d devProcess) {

@@ -92,7 +92,7 @@ func (a *app) devRoles(ctx context.Context, all *parts, r role, w world, server 
 		return err
 	}
 	ready := func() error { return errors.Join(work.Ready(), watch.Ready()) }
-	listening, err := telemetry.Listen(orElse(f.listen, r.site.Listen.Worker), r.metrics, ready)
+	listening, err := telemetry.Listen(orElse(f.listen, r.site.Listen.Worker), r.metrics, ready, watch.routes()...)
 	if err != nil {
 		return err
 	}

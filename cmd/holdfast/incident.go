@@ -5,13 +5,14 @@ import "github.com/spf13/cobra"
 func (a *app) incidentCommand() *cobra.Command {
 	return asGroup(&cobra.Command{
 		Use:   "incident",
-		Short: "See what was and is being repaired",
+		Short: "See what was and is being done about faults",
 		Long: `See what was and is being repaired. An incident is the durable record of handling one
 fault to its end: a workflow in Temporal, which its web UI shows too. Temporal keeps
-closed ones for as long as the namespace's retention says.
+closed ones for as long as the namespace's retention says. Faults of hosts, of storage
+pools and of the site have incidents too; nothing is done to those yet.
 
-An incident's ID is incident/SITE/VM/TIME. Where one is wanted, VM/TIME will do, and so
-will the VM alone, for its newest.`,
+An incident's ID is incident/SITE/WHAT/TIME, where WHAT is the VM, host or pool. Where
+one is wanted, WHAT/TIME will do, and so will WHAT alone, for its newest.`,
 		Example: `  holdfast incident list --open
   holdfast incident show VM1
   holdfast incident watch incident/default/VM1/20260102-030405`,

@@ -40,8 +40,8 @@ itself. It needs no worker.`,
 	cmd.Flags().BoolVar(&f.OpenOnly, "open", false, "only those that are not closed")
 	cmd.Flags().BoolVar(&f.NeedsPerson, "needs-person", false, "only those that wait for a person")
 	cmd.Flags().StringVar(&f.VM, "vm", "", "only of this `VM`, by its name")
-	cmd.Flags().StringVar(&f.Host, "host", "", "only of VMs on this `host`")
-	cmd.Flags().StringVar(&f.Kind, "kind", "", "only of this `kind` of fault: "+strings.Join(kinds(), ", "))
+	cmd.Flags().StringVar(&f.Host, "host", "", "only of this `host` and of VMs on it")
+	cmd.Flags().StringVar(&f.Kind, "kind", "", "only of this `kind` of fault")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most this `many`")
 	must(cmd.RegisterFlagCompletionFunc("vm", a.completeVMFlag))
 	must(cmd.RegisterFlagCompletionFunc("host", a.completeHosts))
@@ -83,7 +83,7 @@ func incidentTable(w io.Writer, list []starter.IncidentSummary, now time.Time) {
 		case s.Open:
 			outcome, end = "open", now
 		}
-		rows[i] = []string{s.ID, s.Host, s.Kind, s.Stage, outcome, clock(s.Opened), end.Sub(s.Opened).Round(time.Second).String()}
+		rows[i] = []string{s.ID, orNone(s.Host), s.Kind, s.Stage, outcome, clock(s.Opened), end.Sub(s.Opened).Round(time.Second).String()}
 	}
 	columns(w, []string{"INCIDENT", "HOST", "FAULT", "STAGE", "OUTCOME", "OPENED", "TOOK"}, rows)
 }

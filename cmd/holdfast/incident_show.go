@@ -12,18 +12,18 @@ import (
 
 func (a *app) incidentShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "show ID|VM",
+		Use:   "show ID|WHAT",
 		Short: "Tell the story of an incident",
-		Long: `Tell the story of an incident: the fault and its evidence, what was decided and why,
-every try and how it ended, and what is next. Times are given from the first sign of
-the fault and by the clock.
+		Long: `Tell the story of an incident: the fault and its evidence, the votes about a host, what
+was decided and why, every try and how it ended, and what is next. Times are given from
+the first sign of the fault and by the clock.
 
-A VM instead of an ID is its newest incident. An open incident is asked through a
-worker; a closed one needs none.`,
+The name of a VM, a host or a storage pool instead of an ID is its newest incident. An
+open incident is asked through a worker; a closed one needs none.`,
 		Example: `  holdfast incident show VM1
   holdfast incident show incident/default/VM1/20260102-030405
   holdfast incident show VM1 -o json | jq .attempts`,
-		Args:              wants("ID|VM"),
+		Args:              wants("ID|WHAT"),
 		ValidArgsFunction: a.completeIncidents,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var inc contract.Incident

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/contract"
+	"holdfast/internal/fault"
 	"holdfast/starter"
 )
 
@@ -17,14 +18,15 @@ func (a *app) incidentWatchCommand() *cobra.Command {
 	var o starter.WatchOptions
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use:   "watch ID|VM",
+		Use:   "watch ID|WHAT",
 		Short: "Follow an incident to its end",
 		Long: `Print the story of an incident from its beginning, and each further line as it comes,
 until the incident closes or needs a person. It outlives workers and a Temporal that
 go away for a while; ending it changes nothing for the incident.
 
-A VM instead of an ID is its newest incident, open or closed. With --wait, an incident
-that is not there yet is waited for: one that is open, or was opened no longer ago.
+The name of a VM, a host or a storage pool instead of an ID is its newest incident, open
+or closed. With --wait, an incident that is not there yet is waited for: one that is
+open, or was opened no longer ago.
 
 With -o json or yaml nothing is printed until the end, and then the whole incident.
 
@@ -34,7 +36,7 @@ cancelled or ended otherwise, or could not be followed.`,
 		Example: `  holdfast incident watch VM1
   holdfast incident watch VM1 --wait 1m && echo it runs again
   holdfast incident watch VM1 --until-closed     # also through the wait for a person`,
-		Args:              wants("ID|VM"),
+		Args:              wants("ID|WHAT"),
 		ValidArgsFunction: a.completeIncidents,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait < 0 {
@@ -106,13 +108,17 @@ func ending(w io.Writer, inc contract.Incident) {
 // verdict is nil if the VM is as it should be.
 func verdict(inc contract.Incident) error {
 	if inc.Closed.IsZero() {
-		return needsPersonError{vm: inc.VM.String(), id: inc.ID, why: inc.Why}
+		return needsPersonError{vm: inc.VM.String(), id: inc.ID, why: inc.Why, watched: inc.Stage == contract.StageWatch}
 	}
 	switch inc.Outcome {
 	case contract.OutcomeRecovered, contract.OutcomeCleared, contract.OutcomeStoodDown, contract.OutcomeHandBack:
 		return nil
 	}
-	return fmt.Errorf("%s ended as %q: `holdfast incident show %s` tells why, `holdfast recover %s` begins anew", inc.ID, inc.Outcome, inc.ID, inc.VM)
+	next := ""
+	if inc.Fault.Kind.Subject() == fault.SubjectVM {
+		next = fmt.Sprintf(", `holdfast recover %s` begins anew", inc.VM)
+	}
+	return fmt.Errorf("%s ended as %q: `holdfast incident show %s` tells why%s", inc.ID, inc.Outcome, inc.ID, next)
 }
 
 // follower prints each line of a timeline once.
@@ -132,7 +138,7 @@ func (f *follower) seen(inc contract.Incident) {
 	}
 	if !f.began {
 		f.began = true
-		fmt.Fprintf(f.app.out, "%s: %s of %s on %s\n", inc.ID, inc.Fault.Kind, inc.VM, orNone(inc.Host))
+		fmt.Fprintf(f.app.out, "%s: %s of %s\n", inc.ID, inc.Fault.Kind, about(inc))
 	}
 	for _, e := range inc.Timeline {
 		e.At = e.At.UTC().Round(0) // one moment, one key

@@ -49,9 +49,15 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 }
 
 // needsPersonError: the incident that was followed waits for a person.
-type needsPersonError struct{ vm, id, why string }
+type needsPersonError struct {
+	vm, id, why string
+	watched     bool // there is nothing that could be tried
+}
 
 func (e needsPersonError) Error() string {
+	if e.watched {
+		return fmt.Sprintf("%s needs a person: %s; it closes by itself when that is over, or cancel it to have it dismissed", e.id, e.why)
+	}
 	return fmt.Sprintf("%s needs a person: %s; when it is mended, or to try again: `holdfast recover %s`", e.id, e.why, e.vm)
 }
 

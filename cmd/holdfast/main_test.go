@@ -57,6 +57,8 @@ func TestReport(t *testing.T) {
 		{fmt.Errorf("asking: %w", context.Canceled), exitError, "holdfast: interrupted\n"},
 		{needsPersonError{vm: "VM1", id: "incident/x", why: "5 failed repairs"}, exitNeedsPerson,
 			"holdfast: incident/x needs a person: 5 failed repairs; when it is mended, or to try again: `holdfast recover VM1`\n"},
+		{needsPersonError{id: "incident/x", why: "A is off", watched: true}, exitNeedsPerson,
+			"holdfast: incident/x needs a person: A is off; it closes by itself when that is over, or cancel it to have it dismissed\n"},
 		{config.Errors{{File: "s.yaml", Line: 3, Field: "hosts", Message: "is empty"}}, exitError,
 			"s.yaml:3: hosts: is empty\nholdfast: s.yaml has a mistake: mend it and try again with `holdfast config check s.yaml`\n"},
 	} {
@@ -84,6 +86,18 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"incident list --kind zzz":                "known: crashed, start-failed",
 		"incident list --limit 0":                 "write 1 or more",
 		"incident watch VM1 --wait -1s":           "is negative",
+		"faults extra":                            "wants no arguments",
+		"faults --kind hugn":                      `did you mean "hung"?`,
+		"faults --level mjaor":                    `did you mean "major"?`,
+		"faults watch --level zzz":                "known: critical, major, warning",
+		"faults watch -o yaml":                    "as a table or as json",
+		"explain":                                 "holdfast explain wants VM|HOST",
+		"vm annotate":                             "holdfast vm annotate wants VM",
+		"vm annotate VM1 --dry-run":               "wants something to change",
+		"vm annotate VM1 tier":                    "neither sets nor takes away anything",
+		"vm annotate VM1 mode=off cpu.raise=high": `"off" is not a mode`,
+		"sim skew-clock VM1 soon":                 "SECONDS is \"soon\": write a number",
+		"sim load VM1":                            "wants PERCENT",
 		"sim fail-starts VM1 some":                "write a number, or all",
 		"dev":                                     "wants a SITEFILE, or --simulated",
 		"dev --simulated site.yaml":               "takes no SITEFILE",
@@ -105,7 +119,8 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 }
 
 func TestTemporalIsAway(t *testing.T) {
-	for _, line := range []string{"vm list", "host list", "recover VM1", "incident list", "incident show VM1", "incident watch VM1", "sim kill VM1"} {
+	for _, line := range []string{"vm list", "host list", "recover VM1", "incident list", "incident show VM1", "incident watch VM1", "sim kill VM1",
+		"faults", "faults watch", "explain VM1", "vm annotate VM1 tier=db"} {
 		t.Run(line, func(t *testing.T) {
 			out, errOut, code := holdfast(t, strings.Fields(line)...)
 			require.Equal(t, exitError, code)
@@ -203,6 +218,7 @@ func TestVersion(t *testing.T) {
 func TestCompletionIsSilentWithoutTemporal(t *testing.T) {
 	for _, line := range [][]string{
 		{"recover", ""}, {"incident", "show", ""}, {"sim", "cut", ""}, {"vm", "list", "--host", ""}, {"incident", "list", "--vm", ""},
+		{"explain", ""}, {"vm", "annotate", ""}, {"faults", "--vm", ""},
 	} {
 		out, _, code := holdfast(t, append([]string{"__complete"}, line...)...)
 		require.Equal(t, exitOK, code)
@@ -210,6 +226,8 @@ func TestCompletionIsSilentWithoutTemporal(t *testing.T) {
 	}
 	out, _, _ := holdfast(t, "__complete", "incident", "list", "--kind", "")
 	require.Contains(t, out, "crashed\nstart-failed\n")
+	out, _, _ = holdfast(t, "__complete", "faults", "--level", "")
+	require.Contains(t, out, "critical\nmajor\nwarning\n")
 	out, _, _ = holdfast(t, "__complete", "vm", "list", "-o", "")
 	require.Contains(t, out, "table\njson\nyaml\n")
 }

@@ -28,7 +28,8 @@ func (a *app) recoverCommand() *cobra.Command {
 		Short: "Repair a VM now",
 		Long: `Ask for the repair of a VM, by its name or its UUID, and print the ID of the incident
 that has it. This starts a VM that a person had stopped, tells an incident that waits
-for a person to try again with a new budget, and does nothing to a VM that runs.
+for a person to try again with a new budget, and does nothing to a VM that runs. It is
+done in observe mode, too: it is you who asks.
 
 A VM has one incident at a time: if one has it already, that one goes on. Holdfast
 starts a VM only when no other host can be running it; asking does not change that.
@@ -99,7 +100,7 @@ func (a *app) recover(cmd *cobra.Command, ref string, f recoverFlags) error {
 		recoverReply(a.out, req, reply, stage)
 	}
 	var o starter.WatchOptions
-	if reply.Retrying {
+	if reply.Retrying || reply.Watching {
 		o.Patience = retryPatience
 	}
 	return a.follow(cmd, reply.IncidentID, o)
@@ -107,6 +108,10 @@ func (a *app) recover(cmd *cobra.Command, ref string, f recoverFlags) error {
 
 func recoverReply(w io.Writer, req contract.RecoverRequest, reply contract.RecoverReply, stage contract.Stage) {
 	switch {
+	case reply.Watching:
+		fmt.Fprintf(w, "%s: told %s, which has no rung for its fault yet, and starts it only if it does not run\n", req.VM, reply.IncidentID)
+	case reply.Retrying && stage == contract.StageObserve:
+		fmt.Fprintf(w, "%s: %s observed only, and repairs now that you ask\n", req.VM, reply.IncidentID)
 	case reply.Retrying:
 		fmt.Fprintf(w, "%s: %s waited for a person and tries again now\n", req.VM, reply.IncidentID)
 	case reply.Already && stage != "":

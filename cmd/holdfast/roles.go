@@ -11,10 +11,10 @@ import (
 
 	"holdfast/activities"
 	"holdfast/internal/config"
+	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
 	"holdfast/internal/telemetry"
-	"holdfast/monitor"
 	"holdfast/starter"
 	"holdfast/worker"
 )
@@ -72,7 +72,7 @@ type role struct {
 
 func (r role) worker(injector activities.Injector) (*worker.Service, error) {
 	acts, err := activities.New(activities.Options{
-		Site: r.site.Name, Hosts: r.hosts, Policy: r.site.Recovery.Policy(),
+		Site: r.site.Name, Hosts: r.hosts, Policy: r.site.Recovery.Policy(), PolicyFor: r.site.PolicyFor, Vote: r.vote,
 		CallTimeout: r.site.Monitor.CallTimeout, Logger: r.log, Injector: injector,
 	})
 	if err != nil {
@@ -85,17 +85,18 @@ func (r role) worker(injector activities.Injector) (*worker.Service, error) {
 	})
 }
 
-func (r role) monitor() (*monitor.Monitor, error) {
-	m := r.site.Monitor
-	counted, err := monitor.NewMetrics(r.metrics.Registry)
-	if err != nil {
-		return nil, err
+// vote looks at a host from where the worker is, besides libvirt.
+func (r role) vote(ctx context.Context, host string) []fault.Vote {
+	var votes []fault.Vote
+	for _, h := range r.site.Hosts {
+		if h.Name != host {
+			continue
+		}
+		for _, p := range direct(h.URI) {
+			votes = append(votes, p.Look(ctx))
+		}
 	}
-	return monitor.New(monitor.Options{
-		Site: r.site.Name, Hosts: r.hosts, Reporter: starter.New(r.temporal),
-		Sweep: m.Sweep, CallTimeout: m.CallTimeout, ResayInitial: m.Resay.Initial, ResayMax: m.Resay.Max,
-		Logger: r.log, Metrics: counted,
-	})
+	return votes
 }
 
 // runner is a role that is ready to run.
@@ -137,7 +138,11 @@ func (a *app) serveRole(cmd *cobra.Command, name, path string, listen func(*conf
 	if err != nil {
 		return err
 	}
-	server, err := telemetry.Listen(listen(site), r.metrics, run.Ready)
+	var more []telemetry.Route
+	if w, ok := run.(*watching); ok {
+		more = w.routes()
+	}
+	server, err := telemetry.Listen(listen(site), r.metrics, run.Ready, more...)
 	if err != nil {
 		return err
 	}

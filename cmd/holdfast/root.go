@@ -44,6 +44,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 		Long:  rootLong,
 		Example: `  holdfast dev --simulated          # try it: everything on this machine, no hypervisor needed
   holdfast vm list                  # what runs where
+  holdfast faults                   # what is wrong
   holdfast incident list --open     # what is being repaired
   holdfast recover VM1 --watch      # repair a VM now`,
 		SilenceErrors:     true,
@@ -62,8 +63,8 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	)
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
-	inGroup(root, groupRun, a.devCommand(), a.workerCommand(), a.monitorCommand(), a.configCommand())
-	inGroup(root, groupOperate, a.recoverCommand(), a.incidentCommand(), a.vmCommand(), a.hostCommand(), a.simCommand())
+	inGroup(root, groupRun, a.devCommand(), a.workerCommand(), a.monitorCommand(), a.agentCommand(), a.configCommand())
+	inGroup(root, groupOperate, a.faultsCommand(), a.explainCommand(), a.recoverCommand(), a.incidentCommand(), a.vmCommand(), a.hostCommand(), a.simCommand())
 	inGroup(root, groupOther, a.versionCommand())
 	return asGroup(root)
 }
@@ -120,6 +121,19 @@ func wants(names ...string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// atLeast checks that these arguments are there, by name; more may follow.
+func atLeast(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return usage(cmd, "%s wants %s", cmd.CommandPath(), strings.Join(names[len(args):], " and "))
+		}
+		return nil
+	}
+}
+
+// oneLine is what several mistakes say, for an error that is printed in one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // defaultTimeout is long enough for a site with hosts that do not answer.
 const defaultTimeout = 30 * time.Second
@@ -178,7 +192,8 @@ func must(err error) {
 }
 
 // usageTemplate is cobra's, less the lines that say the same twice.
-const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}
+const usageTemplate = `Usage:{{if index .Annotations "alone"}}
+  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
   {{.CommandPath}} COMMAND{{else}}
   {{.UseLine}}{{end}}{{if .HasExample}}
 

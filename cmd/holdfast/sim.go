@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,60 +18,51 @@ Holdfast does about them. On a site with real hosts these commands do nothing bu
 refuse.`
 
 func (a *app) simCommand() *cobra.Command {
+	commands := []*cobra.Command{a.simFailStarts()}
+	for _, action := range simActions {
+		commands = append(commands, a.simOne(action))
+	}
 	return asGroup(&cobra.Command{
 		Use:   "sim",
 		Short: "Break and mend things in a simulated site",
 		Long:  simLong,
 		Example: `  holdfast sim kill VM1              # its QEMU dies: Holdfast starts it again
   holdfast sim fail-starts VM2 all   # and when that cannot work, it asks a person
+  holdfast sim hang VM3              # a VM that only looks as if it ran
   holdfast sim cut B                 # a host that may still run its VMs`,
-	},
-		a.simOnVM(contract.SimKill, "Kill the QEMU process of a VM",
-			"Kill the QEMU process of a VM, as a crash or the OOM killer would.\nHoldfast starts the VM again."),
-		a.simOnVM(contract.SimPanic, "Let the guest's kernel panic",
-			"Let the guest's kernel panic while its QEMU lives on, as on_crash=preserve does.\nHoldfast removes what is left and starts the VM again."),
-		a.simOnVM(contract.SimShutdown, "Shut a VM down in order, as a person would",
-			"Shut a VM down in order, as a person would with virsh shutdown. That is intent:\nHoldfast leaves it stopped. holdfast recover starts it."),
-		a.simOnVM(contract.SimDestroy, "Pull the plug of a VM, as a person would",
-			"Pull the plug of a VM, as a person would with virsh destroy. That is intent:\nHoldfast leaves it stopped. holdfast recover starts it."),
-		a.simFailStarts(),
-		a.simOnHost(contract.SimPowerOff, "Cut a host's power",
-			"Cut a host's power: its libvirtd and its VMs are gone at once."),
-		a.simOnHost(contract.SimPowerOn, "Give a host its power back",
-			"Give a host its power back. It boots, and none of its VMs runs: Holdfast starts those\nthat ran."),
-		a.simOnHost(contract.SimCut, "Take a host off the network",
-			"Take a host off the network. Its VMs run on and nobody can see it, so Holdfast must\nnot start them elsewhere."),
-		a.simOnHost(contract.SimHeal, "Put a host back on the network",
-			"Put a host back on the network after holdfast sim cut."),
-		a.simOnHost(contract.SimHangLibvirtd, "Let libvirtd on a host hang",
-			"Let libvirtd on a host hang, as a SIGSTOP does: calls get no answer, VMs run on."),
-		a.simOnHost(contract.SimStartLibvirtd, "Let libvirtd on a host go on",
-			"Let libvirtd on a host go on after holdfast sim hang-libvirtd. It then does what it was\nasked meanwhile."),
-	)
+	}, commands...)
 }
 
-func (a *app) simOnVM(action, short, long string) *cobra.Command {
-	return &cobra.Command{
-		Use: action + " VM", Short: short, Long: long + "\n\nFor a site made by holdfast dev --simulated only.",
-		Example:           fmt.Sprintf("  holdfast sim %s VM1\n  holdfast incident watch VM1 --wait 30s", action),
-		Args:              wants("VM"),
-		ValidArgsFunction: a.completeVMs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.simulate(cmd, contract.SimFaultInput{Action: action, Target: args[0]})
-		},
+// simOne is the command for one action.
+func (a *app) simOne(s simAction) *cobra.Command {
+	names := []string{s.target}
+	if s.count != "" {
+		names = append(names, s.count)
 	}
-}
-
-func (a *app) simOnHost(action, short, long string) *cobra.Command {
-	return &cobra.Command{
-		Use: action + " HOST", Short: short, Long: long + "\n\nFor a site made by holdfast dev --simulated only.",
-		Example:           fmt.Sprintf("  holdfast sim %s B\n  holdfast host list", action),
-		Args:              wants("HOST"),
-		ValidArgsFunction: a.completeHost,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.simulate(cmd, contract.SimFaultInput{Action: action, Target: args[0]})
-		},
+	see := map[string]string{"VM": "holdfast explain VM1", "HOST": "holdfast explain B"}[s.target]
+	example := map[string]string{"VM": "VM1", "HOST": "B"}[s.target]
+	cmd := &cobra.Command{
+		Use:     strings.Join(append([]string{s.action}, names...), " "),
+		Short:   s.short,
+		Long:    s.long + "\n\nFor a site made by holdfast dev --simulated only.",
+		Example: strings.TrimRight(fmt.Sprintf("  holdfast sim %s %s %s", s.action, example, s.some), " ") + "\n  " + see,
+		Args:    wants(names...), ValidArgsFunction: a.completeVMs,
 	}
+	if s.target == "HOST" {
+		cmd.ValidArgsFunction = a.completeHost
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		in := contract.SimFaultInput{Action: s.action, Target: args[0]}
+		if s.count != "" {
+			n, err := strconv.Atoi(args[1])
+			if err != nil {
+				return usage(cmd, "%s is %q: write a number", s.count, args[1])
+			}
+			in.Count = n
+		}
+		return a.simulate(cmd, in)
+	}
+	return cmd
 }
 
 func (a *app) simFailStarts() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/internal/contract"
+	"holdfast/internal/fault"
 )
 
 // story tells an incident to a person.
@@ -20,13 +21,16 @@ func story(w io.Writer, inc contract.Incident) {
 		state = fmt.Sprintf("NEEDS A PERSON (%s)", inc.Stage)
 	}
 	fmt.Fprintf(w, "%s: %s\n\n", inc.ID, state)
-	rows := [][]string{
-		{"VM", fmt.Sprintf("%s  %s", inc.VM, inc.VM.UUID)},
-		{"Host", orNone(inc.Host)},
-		{"Site", inc.Site},
-		{"Fault", fmt.Sprintf("%s: %s", inc.Fault.Kind, inc.Fault.Why)},
-		{"Evidence", evidence(inc)},
-		{"Why", inc.Why},
+	rows := append(whatAndWhere(inc),
+		[]string{"Fault", fmt.Sprintf("%s: %s", inc.Fault.Kind, inc.Fault.Why)},
+		[]string{"Evidence", evidence(inc)},
+		[]string{"Why", inc.Why},
+	)
+	for _, f := range inc.Also {
+		rows = append(rows, []string{"Also", fmt.Sprintf("%s: %s", f.Kind, f.Why)})
+	}
+	if inc.Fault.Frozen != "" {
+		rows = append(rows, []string{"Frozen", inc.Fault.Frozen})
 	}
 	if inc.Next != "" {
 		rows = append(rows, []string{"Next", inc.Next})
@@ -43,6 +47,9 @@ func story(w io.Writer, inc contract.Incident) {
 		rows = append(rows, []string{"Reports", plural(inc.More, "further fault") + " while it was open"})
 	}
 	columns(w, nil, rows)
+	// Ages are those at the time when the fault was last found true.
+	voteTable(w, inc.Fault.Votes, inc.Fault.Last)
+	evidenceTable(w, "Measured", inc.Fault.Evidence, inc.Fault.Last)
 	attempts(w, inc)
 	if len(inc.Timeline) > 0 {
 		fmt.Fprint(w, "\nTimeline\n")
@@ -52,14 +59,39 @@ func story(w io.Writer, inc contract.Incident) {
 	}
 }
 
+// whatAndWhere says what the incident is about.
+func whatAndWhere(inc contract.Incident) [][]string {
+	var rows [][]string
+	switch inc.Fault.Kind.Subject() {
+	case fault.SubjectPool:
+		rows = append(rows, []string{"Pool", inc.Fault.Pool}, []string{"Host", orNone(inc.Host)})
+	case fault.SubjectHost:
+		rows = append(rows, []string{"Host", inc.Fault.Host})
+	case fault.SubjectSite:
+	default:
+		rows = append(rows, []string{"VM", fmt.Sprintf("%s  %s", inc.VM, inc.VM.UUID)}, []string{"Host", orNone(inc.Host)})
+	}
+	return append(rows, []string{"Site", inc.Site})
+}
+
+// about is what the incident is about, in a sentence.
+func about(inc contract.Incident) string {
+	switch subject := inc.Fault.Kind.Subject(); subject {
+	case fault.SubjectHost, fault.SubjectSite:
+		return string(subject) + " " + inc.Fault.Subject()
+	case fault.SubjectPool:
+		return "pool " + inc.Fault.Pool + " on " + orNone(inc.Host)
+	}
+	return inc.VM.String() + " on " + orNone(inc.Host)
+}
+
 // evidence is what the fault was concluded from.
 func evidence(inc contract.Incident) string {
 	var parts []string
-	if s := inc.Fault.Seen; s.Host != "" {
-		parts = append(parts, s.String())
-	}
-	for _, s := range inc.Fault.Elsewhere {
-		parts = append(parts, s.String())
+	for _, s := range append([]fault.Sighting{inc.Fault.Seen}, inc.Fault.Elsewhere...) {
+		if s.Absent || s.State != "" {
+			parts = append(parts, s.String())
+		}
 	}
 	if inc.Fault.Reporter != "" {
 		parts = append(parts, "reported by "+inc.Fault.Reporter)

@@ -117,7 +117,8 @@ func (d *decoder) sequence(grow func() reader) reader {
 			return
 		}
 		for i, item := range n.Content {
-			grow()(item, fmt.Sprintf("%s[%d]", path, i))
+			d.lines[itemPath(path, i)] = item
+			grow()(item, itemPath(path, i))
 		}
 	}
 }

@@ -13,6 +13,8 @@ func FuzzParse(f *testing.F) {
 	example, err := os.ReadFile(examplePath)
 	require.NoError(f, err)
 	f.Add(example)
+	f.Add(wholeExample(f))
+	f.Add([]byte(everything))
 	for _, seed := range []string{
 		minimal,
 		"hosts: [{name: A, uri: 'test:///default'}, {name: A, uri: 'test:///default'}]\nsite: &a x\nlisten: {worker: *a}\n",

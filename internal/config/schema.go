@@ -15,18 +15,21 @@ import (
 func schema(d *decoder, s *Site) reader {
 	return d.mapping(
 		field{"site", d.text(&s.Name, matching("[a-z0-9-]{1,63}"))},
+		field{"mode", modeSchema(d, &s.Mode)},
 		field{"hosts", d.sequence(func() reader {
 			s.Hosts = append(s.Hosts, Host{})
 			return hostSchema(d, &s.Hosts[len(s.Hosts)-1])
 		})},
-		field{"monitor", d.mapping(
-			field{"sweep", d.duration(&s.Monitor.Sweep, time.Second, 10*time.Minute)},
-			field{"callTimeout", d.duration(&s.Monitor.CallTimeout, 100*time.Millisecond, 5*time.Minute)},
-			field{"resay", d.mapping(
-				field{"initial", d.duration(&s.Monitor.Resay.Initial, time.Second, 10*time.Minute)},
-				field{"max", d.duration(&s.Monitor.Resay.Max, time.Second, time.Hour)},
-			)},
-		)},
+		field{"classes", d.sequence(func() reader {
+			s.Classes = append(s.Classes, Class{})
+			return classSchema(d, &s.Classes[len(s.Classes)-1])
+		})},
+		field{"kinds", kindsSchema(d, &s.Kinds)},
+		field{"rules", d.sequence(func() reader {
+			s.Rules = append(s.Rules, Rule{})
+			return ruleSchema(d, &s.Rules[len(s.Rules)-1])
+		})},
+		field{"monitor", monitorSchema(d, &s.Monitor)},
 		field{"recovery", d.mapping(
 			field{"maxFailures", d.integer(&s.Recovery.MaxFailures, 1, 100)},
 			field{"window", d.duration(&s.Recovery.Window, 10*time.Second, 24*time.Hour)},
@@ -39,6 +42,7 @@ func schema(d *decoder, s *Site) reader {
 				field{"stableFor", d.duration(&s.Recovery.Verify.StableFor, 0, 10*time.Minute)},
 			)},
 		)},
+		field{"alerts", alertsSchema(d, &s.Alerts)},
 		field{"listen", d.mapping(
 			field{"worker", d.text(&s.Listen.Worker, checkAddress)},
 			field{"monitor", d.text(&s.Listen.Monitor, checkAddress)},
@@ -50,16 +54,28 @@ func hostSchema(d *decoder, h *Host) reader {
 	return d.mapping(
 		field{"name", d.text(&h.Name, matching("[A-Za-z0-9._-]{1,63}"))},
 		field{"uri", d.text(&h.URI, checkURI)},
+		field{"agent", d.text(&h.Agent, checkWebAddress)},
+		field{"agentTokenFile", d.text(&h.AgentTokenFile, checkFile)},
+		field{"power", func(n *yaml.Node, path string) {
+			h.Power = &Power{}
+			powerSchema(d, h.Power)(n, path)
+		}},
+		field{"heartbeat", d.text(&h.Heartbeat, checkFile)},
 	)
 }
 
 // crossCheck reports what no field can be blamed for alone.
 func crossCheck(d *decoder, s *Site) {
 	checkHosts(d, s.Hosts)
-	if r := s.Monitor.Resay; d.sound("monitor.resay") && r.Initial > r.Max {
-		d.problemAt("monitor.resay.max", "raise it, or lower initial",
-			"%s is less than initial, %s", short(r.Max), short(r.Initial))
-	}
+	checkMonitor(d, &s.Monitor)
+	checkRules(d, s)
+	checkClasses(d, s)
+	checkKinds(d, s)
+	checkAlerts(d, s)
+	checkRecovery(d, s)
+}
+
+func checkRecovery(d *decoder, s *Site) {
 	b := s.Recovery.Backoff
 	if d.sound("recovery.backoff") && b.Initial > b.Max {
 		d.problemAt("recovery.backoff.max", "raise it, or lower initial",
@@ -93,7 +109,7 @@ func checkHosts(d *decoder, hosts []Host) {
 	if n := d.lines["hosts"]; n == nil || isNull(n) || n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		d.problemAt("hosts", "list at least one, with name and uri", "the site has no hosts")
 	}
-	names, daemons := make(map[string]string), make(map[string]string)
+	names, daemons, others := make(map[string]string), make(map[string]string), make(map[string]string)
 	for i, h := range hosts {
 		path := fmt.Sprintf("hosts[%d]", i)
 		if n := d.lines[path]; n.Kind != yaml.MappingNode && !isNull(n) {
@@ -117,6 +133,29 @@ func checkHosts(d *decoder, hosts []Host) {
 				f.seen[f.id] = sub
 			}
 		}
+		checkHostExtras(d, h, path, others)
+	}
+}
+
+// checkHostExtras reports mistakes in what is optional about a host. Two hosts
+// with one agent or heartbeat would look alive as long as one of them is.
+func checkHostExtras(d *decoder, h Host, path string, others map[string]string) {
+	for _, f := range []struct{ key, value string }{{"agent", h.Agent}, {"heartbeat", h.Heartbeat}} {
+		sub := path + "." + f.key
+		if f.value == "" || !d.sound(sub) {
+			continue
+		}
+		if other, twice := others[f.key+f.value]; twice {
+			d.problemAt(sub, "each host has its own", "is the same as %s, in line %d", other, d.lines[other].Line)
+			continue
+		}
+		others[f.key+f.value] = sub
+	}
+	if h.AgentTokenFile != "" && h.Agent == "" && d.sound(path) {
+		d.problemAt(path+".agentTokenFile", "give agent too, or leave it out", "there is no agent to show it to")
+	}
+	if h.Power != nil {
+		checkPower(d, h.Power, path+".power")
 	}
 }
 

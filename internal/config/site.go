@@ -18,6 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"holdfast/internal/fault"
 	"holdfast/internal/ladder"
 )
 
@@ -30,10 +31,19 @@ type Site struct {
 	// Name of the site, [a-z0-9-]{1,63}. It is part of workflow IDs and of the
 	// task queue holdfast.site.<name>: renaming a site orphans its open incidents.
 	Name string `yaml:"site"`
+	// Mode is ModeObserve or ModeRepair, for what nothing more specific sets. See
+	// [Site.ModeFor].
+	Mode string `yaml:"mode"`
 	// Hosts in the order of the file. At least one; names and URIs are unique.
-	Hosts    []Host   `yaml:"hosts"`
+	Hosts []Host `yaml:"hosts"`
+	// Classes of VMs, of which the first that fits counts.
+	Classes []Class                   `yaml:"classes,omitempty"`
+	Kinds   map[fault.Kind]KindPolicy `yaml:"kinds,omitempty"`
+	// Rules change the default ones, or add to them. See [Site.RuleSet].
+	Rules    []Rule   `yaml:"rules,omitempty"`
 	Monitor  Monitor  `yaml:"monitor"`
 	Recovery Recovery `yaml:"recovery"`
+	Alerts   Alerts   `yaml:"alerts"`
 	Listen   Listen   `yaml:"listen"`
 }
 
@@ -44,24 +54,16 @@ type Host struct {
 	Name string `yaml:"name"`
 	// URI is the libvirt connection URI. It holds no password.
 	URI string `yaml:"uri"`
-}
-
-// Monitor is how the monitor watches.
-type Monitor struct {
-	// Sweep is how often every host is listed in full, 1s to 10m. Between sweeps
-	// the monitor lives on the events that the hosts send.
-	Sweep time.Duration `yaml:"sweep"`
-	// CallTimeout is the most one libvirt call may take, 100ms to 5m. After it the
-	// host counts as not answering.
-	CallTimeout time.Duration `yaml:"callTimeout"`
-	Resay       Resay         `yaml:"resay"`
-}
-
-// Resay is how often the monitor repeats a fault that is still true: after
-// Initial, then at growing intervals up to Max.
-type Resay struct {
-	Initial time.Duration `yaml:"initial"` // 1s to 10m
-	Max     time.Duration `yaml:"max"`     // Initial to 1h
+	// Agent is where `holdfast agent` on the host is reached, such as
+	// http://kvm1.example.net:9467; empty: there is none.
+	Agent string `yaml:"agent,omitempty"`
+	// AgentTokenFile is the file with the token that it wants; empty: it wants none.
+	AgentTokenFile string `yaml:"agentTokenFile,omitempty"`
+	// Power is how to ask its power supply; nil: it cannot be asked.
+	Power *Power `yaml:"power,omitempty"`
+	// Heartbeat is the file on shared storage that the host's agent renews; empty:
+	// there is none.
+	Heartbeat string `yaml:"heartbeat,omitempty"`
 }
 
 // Recovery is how persistent the repair of one VM is.
@@ -110,10 +112,20 @@ type Listen struct {
 func Default() Site {
 	return Site{
 		Name: "default",
+		Mode: ModeObserve,
 		Monitor: Monitor{
-			Sweep:       10 * time.Second,
-			CallTimeout: 5 * time.Second,
-			Resay:       Resay{Initial: 10 * time.Second, Max: 5 * time.Minute},
+			Sweep:            10 * time.Second,
+			Sample:           10 * time.Second,
+			Pools:            time.Minute,
+			CallTimeout:      5 * time.Second,
+			Resay:            Resay{Initial: 10 * time.Second, Max: 5 * time.Minute},
+			HungAfter:        30 * time.Second,
+			BootWithin:       5 * time.Minute,
+			UnreachableAfter: 15 * time.Second,
+			TemporalAfter:    30 * time.Second,
+			Storm:            Storm{Share: 30, Window: 5 * time.Minute},
+			Flap:             Flap{Raises: 4, Window: 30 * time.Minute},
+			Vantages:         Vantages{Worker: true, TCP: true},
 		},
 		Recovery: Recovery{
 			MaxFailures: 5,
@@ -121,6 +133,10 @@ func Default() Site {
 			Backoff:     Backoff{Initial: time.Second, Max: time.Minute, Factor: 2},
 			Verify:      Verify{StableFor: 5 * time.Second},
 		},
+		Alerts: Alerts{In: AlertsIn{
+			MaxBody: 1 << 20, Rate: 50, Burst: 100,
+			VM: []string{"vm", "domain", "instance"}, Host: []string{"host", "node", "instance"},
+		}},
 		Listen: Listen{Worker: "127.0.0.1:9464", Monitor: "127.0.0.1:9465"},
 	}
 }

@@ -16,6 +16,15 @@ type InspectInput struct {
 	// Elsewhere is earlier evidence about the other hosts. A host that it covers
 	// is given only a short time to answer.
 	Elsewhere []fault.Sighting `json:"elsewhere,omitempty"`
+	PolicyInput
+}
+
+// PolicyInput asks what the site wants done about a fault.
+type PolicyInput struct {
+	Kind fault.Kind `json:"kind,omitempty"`
+	// Labels and Mode of the VM, from its annotation.
+	Labels map[string]string `json:"labels,omitempty"`
+	Mode   string            `json:"mode,omitempty"`
 }
 
 // Inspection is what the hosts said, and what the site wants done.
@@ -101,27 +110,59 @@ type SimFaultInput struct {
 	Action string `json:"action"` // one of the Sim constants
 	Target string `json:"target"` // name of a VM or of a host
 	// Count is how many of the next starts fail, for SimFailStarts: negative is
-	// all of them, 0 none.
+	// all of them, 0 none. Of other actions it is seconds (SimSkewClock),
+	// milliseconds (SimSlowDisk), packets a second (SimDropPackets), or a percentage.
 	Count int `json:"count,omitempty"`
 }
 
 // Actions of SimFaultInput, on a VM.
 const (
-	SimKill       = "kill"
-	SimPanic      = "panic"
-	SimShutdown   = "shutdown"
-	SimDestroy    = "destroy"
-	SimFailStarts = "fail-starts"
+	SimKill          = "kill"
+	SimPanic         = "panic"
+	SimShutdown      = "shutdown"
+	SimDestroy       = "destroy"
+	SimLose          = "lose"
+	SimFind          = "find"
+	SimFailStarts    = "fail-starts"
+	SimHang          = "hang"
+	SimUnhang        = "unhang"
+	SimHangGuest     = "hang-guest"
+	SimUnhangGuest   = "unhang-guest"
+	SimMuteAgent     = "mute-agent"
+	SimUnmuteAgent   = "unmute-agent"
+	SimStopAgent     = "stop-agent"
+	SimStartAgent    = "start-agent"
+	SimSkewClock     = "skew-clock"
+	SimPause         = "pause"
+	SimResume        = "resume"
+	SimIOError       = "io-error"
+	SimNoSpace       = "no-space"
+	SimMendDisk      = "mend-disk"
+	SimMemoryFailure = "memory-failure"
+	SimWatchdog      = "watchdog"
+	SimLoad          = "load"
+	SimSteal         = "steal"
+	SimFillMemory    = "fill-memory"
+	SimSlowDisk      = "slow-disk"
+	SimDropPackets   = "drop-packets"
+	SimCalm          = "calm"
 )
 
 // Actions of SimFaultInput, on a host.
 const (
-	SimPowerOff      = "power-off"
-	SimPowerOn       = "power-on"
-	SimCut           = "cut"
-	SimHeal          = "heal"
-	SimHangLibvirtd  = "hang-libvirtd"
-	SimStartLibvirtd = "start-libvirtd"
+	SimPowerOff       = "power-off"
+	SimPowerOn        = "power-on"
+	SimCut            = "cut"
+	SimHeal           = "heal"
+	SimHangLibvirtd   = "hang-libvirtd"
+	SimKillLibvirtd   = "kill-libvirtd"
+	SimStartLibvirtd  = "start-libvirtd"
+	SimLosePool       = "lose-pool"
+	SimRestorePool    = "restore-pool"
+	SimFillPool       = "fill-pool"
+	SimLoadHost       = "load-host"
+	SimFillHostMemory = "fill-host-memory"
+	SimCalmHost       = "calm-host"
 )
 
 // SimFaultResult is what was done, in words.

@@ -16,6 +16,8 @@ const (
 	StageConfirm     Stage = "confirm"      // asking the hosts whether the fault is real
 	StageWait        Stage = "wait"         // for a host or a worker that does not answer
 	StageNeedsPerson Stage = "needs person" // nothing more is done until a person acts
+	StageObserve     Stage = "observe"      // saying what would be done, in observe mode
+	StageWatch       Stage = "watch"        // no rung for it exists yet: until it is over
 )
 
 // StageOf is the stage in which a rung is climbed.
@@ -41,14 +43,17 @@ type Entry struct {
 }
 
 // Incident is the durable record of handling one fault to its end: the answer
-// to QueryIncident and the result of RecoverVM.
+// to QueryIncident and the result of RecoverVM and WatchFault.
 type Incident struct {
 	ID    string      `json:"id"`
 	Site  string      `json:"site"`
 	VM    fault.VM    `json:"vm"`
 	Host  string      `json:"host"`
 	Fault fault.Fault `json:"fault"`
-	// More counts the faults of the VM that reached the incident while it was open.
+	// Also are faults that stand besides, without their Elsewhere. No rung for them
+	// exists yet, and the incident stays open until they are over.
+	Also []fault.Fault `json:"also,omitempty"`
+	// More counts the faults that reached the incident while it was open.
 	More    int     `json:"more,omitempty"`
 	Stage   Stage   `json:"stage"`
 	Outcome Outcome `json:"outcome,omitempty"`
@@ -79,6 +84,19 @@ type RecoverInput struct {
 	// the VM, and the time before which attempts count no more.
 	OursStopped bool      `json:"oursStopped,omitempty"`
 	Forgiven    time.Time `json:"forgiven,omitzero"`
+	// Asked goes with Carry: a person asked for the repair, so that it is made in
+	// observe mode too.
+	Asked bool `json:"asked,omitempty"`
+}
+
+// WatchInput starts WatchFault.
+type WatchInput struct {
+	ID    string      `json:"id"`
+	Fault fault.Fault `json:"fault"`
+	// Carry is the record so far, when an incident continues as new.
+	Carry *Incident `json:"carry,omitempty"`
+	// Adopted goes with Carry: the record must be told of the end.
+	Adopted bool `json:"adopted,omitempty"`
 }
 
 // Cleared says that a fault is gone, and what was seen instead.
@@ -87,10 +105,29 @@ type Cleared struct {
 	Seen    fault.Sighting `json:"seen"`
 }
 
-// Status is what an incident tells its guardian when it begins or ends waiting for a person.
+// Status is what an incident tells its guardian about how it waits.
 type Status struct {
 	ID          string `json:"id"`
 	NeedsPerson bool   `json:"needsPerson"`
+	// Watches: it waits for its faults to be over, and wants to hear that they are
+	// still true. No rung for them exists yet.
+	Watches bool `json:"watches,omitempty"`
+	// Observes: it acts when a person asks, and does not ask for one.
+	Observes bool `json:"observes,omitempty"`
+}
+
+// Adopted says that the record which opened an incident has continued as new: it
+// no longer sees by itself how the incident ends.
+type Adopted struct {
+	ID string `json:"id"` // of the incident
+}
+
+// Ended is how an incident that was adopted has ended.
+type Ended struct {
+	ID       string           `json:"id"`
+	Source   string           `json:"source,omitempty"` // of its fault
+	Outcome  Outcome          `json:"outcome,omitempty"`
+	Attempts []ladder.Attempt `json:"attempts,omitempty"`
 }
 
 // Retry asks an incident that waits for a person to try again.
@@ -116,6 +153,9 @@ type RecoverReply struct {
 	Already bool `json:"already"`
 	// Retrying: it was waiting for a person and tries again now.
 	Retrying bool `json:"retrying,omitempty"`
+	// Watching: no rung for its fault exists yet. The request has the VM started
+	// if it does not run, and nothing else.
+	Watching bool `json:"watching,omitempty"`
 }
 
 // GuardianInput starts or continues a VM workflow.
@@ -138,6 +178,62 @@ type Memory struct {
 	LastClosed time.Time `json:"lastClosed,omitzero"`
 	// LastID is the ID of the last incident.
 	LastID string `json:"lastId,omitempty"`
+	// Open are the incidents that were open when it continued as new.
+	Open []OpenIncident `json:"open,omitempty"`
+}
+
+// OpenIncident is what a guardian or a record knows of an incident that is open.
+type OpenIncident struct {
+	ID   string     `json:"id"`
+	Slot string     `json:"slot,omitempty"`
+	Kind fault.Kind `json:"kind"` // of the newest fault that it was told
+	// Faults are the IDs of the faults that it knows of, Alerts of those among them
+	// that are alerts from outside.
+	Faults []string `json:"faults,omitempty"`
+	Alerts []string `json:"alerts,omitempty"`
+	Status Status   `json:"status"` // as it last told
+}
+
+// RecordInput starts or continues a Host or a Site workflow.
+type RecordInput struct {
+	Site string `json:"site"`
+	Host string `json:"host,omitempty"` // empty for the site's own record
+	// Memory, Condition and Since are what an earlier run remembers.
+	Memory    Memory    `json:"memory,omitzero"`
+	Condition Condition `json:"condition,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+}
+
+// Condition is how a host stands, as far as its faults say.
+type Condition string
+
+// Conditions. Fencing and recovery will add theirs.
+const (
+	HostUp      Condition = "up"
+	HostSuspect Condition = "suspect" // it does not answer; its VMs may run
+	HostDown    Condition = "down"    // its power supply says that it is off
+)
+
+// ConditionUnder is the condition of a host that has a fault of this kind.
+func ConditionUnder(k fault.Kind) Condition {
+	switch k {
+	case fault.KindHostOff:
+		return HostDown
+	case fault.KindHostUnreachable, fault.KindLibvirtdDead, fault.KindLibvirtdHung:
+		return HostSuspect
+	}
+	return HostUp
+}
+
+// RecordState is the answer to QueryRecord.
+type RecordState struct {
+	Site string `json:"site"`
+	Host string `json:"host,omitempty"`
+	// Condition of the host, and since when; empty for a site's record.
+	Condition Condition      `json:"condition,omitempty"`
+	Since     time.Time      `json:"since,omitzero"`
+	Open      []OpenIncident `json:"open,omitempty"`
+	Memory    Memory         `json:"memory"`
 }
 
 // GuardianState is the answer to QueryGuardian.

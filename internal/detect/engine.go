@@ -18,7 +18,7 @@ type Options struct {
 	// OverridesFor returns what a VM's class changes about the rules; nil: nothing.
 	OverridesFor func(labels map[string]string) map[string]rules.Override
 	// Period is how often a host is sampled, PoolsPeriod how often its storage
-	// pools are looked at.
+	// pools are looked at. Guest agents are asked for the time a fifth as often.
 	Period, PoolsPeriod time.Duration
 	// HungAfter is how long a VM must show no sign of life, or be paused without
 	// a reason, before it is a fault.
@@ -74,7 +74,7 @@ type Engine struct {
 
 // NewEngine makes an Engine. It fails on rules that make no sense.
 func NewEngine(o Options) (*Engine, error) {
-	book, err := rules.NewBook(o.Rules, o.Flap, o.Period, rules.Every(rules.PoolFull, o.PoolsPeriod), rules.Every(rules.VMClock, guestEvery))
+	book, err := rules.NewBook(o.Rules, o.Flap, o.Period, rules.Every(rules.PoolFull, o.PoolsPeriod), rules.Every(rules.VMClock, 5*o.PoolsPeriod))
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +99,17 @@ func NewEngine(o Options) (*Engine, error) {
 	return e, nil
 }
 
+// guestEvery is how often an agent that answers is asked for the time.
+func (e *Engine) guestEvery() time.Duration { return 5 * e.o.PoolsPeriod }
+
 // WantKind says what is to be asked.
 type WantKind string
 
 // Kinds of want.
 const (
 	WantVotes      WantKind = "votes"       // look at Host from every vantage point: then Voted
+	WantListing    WantKind = "listing"     // list Host now: then Listed or Unreachable
+	WantSample     WantKind = "sample"      // sample Host now: then Sampled
 	WantDefinition WantKind = "definition"  // read VM's definition on Host: then Described
 	WantGuest      WantKind = "guest agent" // ask VM's guest agent on Host: then GuestAnswered
 	WantDisks      WantKind = "disk errors" // ask Host for VM's disk errors: then DisksTold
@@ -185,6 +190,7 @@ func (e *Engine) Unreachable(host string, at time.Time, why string) []Change {
 	}
 	e.advance(at)
 	n.silent(at, why)
+	delete(e.late, host) // nobody can say how late it would be
 	return e.lifecycle(at, e.tracker.Unreachable(host, at))
 }
 

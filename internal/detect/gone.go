@@ -16,6 +16,9 @@ type gone struct {
 	profile Profile
 }
 
+// goneFor is how long a VM that is nowhere to be found is asked for.
+const goneFor = 24 * time.Hour
+
 // vanished are the guests that a complete listing of their host lacks, though
 // nothing was heard of a stop. Those that the host forgets when they stop are
 // left out: that they are gone does not say how they ended.
@@ -57,31 +60,51 @@ func (e *Engine) judgeGone(at time.Time) []Change {
 	for _, uuid := range sortedKeys(e.gone) {
 		g := e.gone[uuid]
 		slot := "vm/" + uuid
-		if v := e.tracker.vms[uuid]; v != nil && len(v.on) > 0 {
-			// Some host knows it: whatever is to be said is said by the Tracker.
+		if at.Sub(g.at) >= goneFor {
+			// Whoever took it away has had a day to be told.
+			delete(e.gone, uuid)
+			changes = append(changes, e.drop(at, slot, fault.Sighting{Host: g.host, Absent: true, At: wall(at)})...)
+			continue
+		}
+		if by := g.found(e.tracker.vms[uuid]); by != nil {
 			delete(e.gone, uuid)
 			if s := e.stand[slot]; s != nil && s.fault.Kind == fault.KindLost {
-				changes = append(changes, e.drop(at, slot, v.on[0].public())...)
+				changes = append(changes, e.drop(at, slot, by.public())...)
 			}
 			continue
 		}
-		if e.stand[slot] != nil || !e.listedSince(g) {
+		if v := e.tracker.vms[uuid]; e.stand[slot] != nil || v != nil && v.fault != nil || !e.listedSince(g) {
 			continue
 		}
 		f := fault.Fault{
 			Kind: fault.KindLost, VM: g.vm, Host: g.host, First: g.at, Labels: g.profile.Labels, Mode: g.profile.Mode,
-			Why:      fmt.Sprintf("%s was %s on %s, which does not know it any more, nor does any other host", g.vm, g.last.State, g.host),
+			Why:      fmt.Sprintf("%s was %s on %s, which does not know it any more, and no other host has it active", g.vm, g.last.State, g.host),
 			Seen:     fault.Sighting{Host: g.host, Absent: true, At: wall(g.at)},
 			Evidence: []fault.Evidence{{What: "last seen", Value: g.last.String(), At: g.last.At}},
 		}
-		for _, h := range e.tracker.order {
-			if h.name != g.host && !h.listedAt.IsZero() {
-				f.Elsewhere = append(f.Elsewhere, fault.Sighting{Host: h.name, Absent: true, At: wall(h.listedAt)})
-			}
+		v := e.tracker.vms[uuid]
+		if v == nil {
+			v = &vmView{}
 		}
+		f.Elsewhere = e.tracker.elsewhere(v, e.tracker.hosts[g.host])
 		changes = append(changes, e.hold(at, f)...)
 	}
 	return changes
+}
+
+// found is the sighting for which a VM is not gone: a host has it active, or has
+// had news of it since. One that knows it from earlier, such as where it once
+// migrated away from, does not count.
+func (g *gone) found(v *vmView) *sighting {
+	if v == nil {
+		return nil
+	}
+	for _, s := range v.on {
+		if s.active() || s.host.name == g.host || s.changed.After(g.last.At) {
+			return s
+		}
+	}
+	return nil
 }
 
 // listedSince: every other host was listed after the VM was found gone.

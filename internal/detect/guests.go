@@ -51,6 +51,7 @@ type life struct {
 	diskTold time.Time // when its disks were asked, or said so themselves
 	watchdog time.Time // when its watchdog last fired
 
+	rebooted   bool // since is when the guest was reset
 	bootFailed bool // that fault stands
 	held       bool // another fault explains its I/O error
 	transient  bool // the host forgets it when it stops
@@ -67,10 +68,11 @@ type agentView struct {
 }
 
 const (
-	// guestEvery is how often an agent that answers is asked for the time.
-	guestEvery = 5 * time.Minute
 	// agentRest is how long after its start a guest's agent is left alone.
 	agentRest = 5 * time.Second
+	// unseenBoot is how many times longer an expected agent may take where the
+	// start was not seen.
+	unseenBoot = 4
 	// watchdogQuiet is how long a guest must execute after its watchdog fired
 	// for that to be over.
 	watchdogQuiet = 2 * time.Minute
@@ -139,7 +141,7 @@ func (n *node) remove(g *life) {
 // begun is a domain that became active on a host, or is seen so for the first time.
 func (e *Engine) begun(n *node, at time.Time, o Observation) (*life, []Change) {
 	var changes []Change
-	g := &life{vm: o.VM, node: n, since: at, progressAt: at, state: o.State, reason: o.Reason, stateSince: at}
+	g := &life{vm: o.VM, node: n, since: at, progressAt: at}
 	if old := e.guests[o.VM.UUID]; old != nil {
 		g.profile, g.described = old.profile, old.described
 		g.agent.known = old.agent.known || !old.agent.answeredAt.IsZero()
@@ -198,12 +200,11 @@ func (e *Engine) ended(g *life, at time.Time, by fault.Sighting) []Change {
 
 // turned is a domain whose state is another than before.
 func (e *Engine) turned(g *life, at time.Time, o Observation) []Change {
-	found := g.state == "" // as it is, for longer than anybody knows
-	booted := o.State == running && g.state != running && o.Reason == "booted"
+	booted := o.State == running && g.state != running && o.Reason == "booted" && e.sawChange(g)
 	g.state, g.reason, g.stateSince = o.State, o.Reason, at
 	g.missed, g.progressAt = 0, at
 	delete(e.pending, g.vm.UUID)
-	if booted && !found {
+	if booted {
 		g.since, g.booted = at, at
 	}
 	slot := "vm/" + g.vm.UUID
@@ -219,6 +220,17 @@ func (e *Engine) turned(g *life, at time.Time, o Observation) []Change {
 		return e.drop(at, slot, seen)
 	}
 	return nil
+}
+
+// sawChange: the host said something else of the domain before, so that what it
+// says now began when it was seen. Otherwise it may have been so for long.
+func (e *Engine) sawChange(g *life) bool {
+	if v := e.tracker.vms[g.vm.UUID]; v != nil {
+		if s := v.at(g.node.name); s != nil {
+			return !s.changed.IsZero()
+		}
+	}
+	return false
 }
 
 // Described takes what a definition says.

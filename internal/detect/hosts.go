@@ -25,6 +25,7 @@ type node struct {
 	answeredAt  time.Time // when it was last asked and answered
 	silentSince time.Time // zero: it answers
 	silentWhy   string
+	failedAt    time.Time             // when it was last found not to answer
 	votes       map[string]fault.Vote // by vantage point, the newest
 	doubt       string                // why a fault of it is held back
 	memory      time.Time             // of the last memory failure
@@ -46,6 +47,9 @@ const (
 
 func (n *node) silent(at time.Time, why string) {
 	n.tried, n.silentWhy = true, why
+	if at.After(n.failedAt) {
+		n.failedAt = at
+	}
 	if n.silentSince.IsZero() && !at.Before(n.answeredAt) {
 		n.silentSince = at
 		n.votes = map[string]fault.Vote{}
@@ -86,7 +90,7 @@ func (e *Engine) Voted(host string, at time.Time, votes ...fault.Vote) {
 
 // fresh are the votes that count, the monitor's own first, then by name.
 func (n *node) fresh(at time.Time) []fault.Vote {
-	out := []fault.Vote{{From: ownVote, Says: fault.HostSilent, Why: n.silentWhy, At: wall(n.silentSince)}}
+	out := []fault.Vote{{From: ownVote, Says: fault.HostSilent, Why: n.silentWhy, At: wall(n.failedAt)}}
 	for _, from := range sortedKeys(n.votes) {
 		if v := n.votes[from]; at.Sub(v.At) <= votesFresh && !v.At.Before(n.silentSince) {
 			out = append(out, v)
@@ -110,18 +114,30 @@ func (e *Engine) opinion(n *node, at time.Time) (kind fault.Kind, why string) {
 			alive = append(alive, v)
 		}
 	}
-	if at.Sub(n.silentSince) < e.o.UnreachableAfter {
-		return "", ""
+	if n.failedAt.Sub(n.silentSince) < e.o.UnreachableAfter {
+		return "", "" // one that has not been asked since may have come back
 	}
 	if len(alive) > 0 {
 		return lives(n.name, n.silentWhy, alive)
+	}
+	if len(n.points) == 0 {
+		return "", fmt.Sprintf("%s is silent, and no vantage point is configured that could confirm it", n.name)
 	}
 	for _, p := range n.points {
 		if said[p] != fault.HostSilent {
 			return "", fmt.Sprintf("%s is silent, and %s has not confirmed it", n.name, p)
 		}
 	}
+	if s := e.stand["host/"+n.name]; s != nil && s.fault.Kind == fault.KindLibvirtdHung && !n.heardBy("agent", "heartbeat") {
+		// A libvirtd that hangs accepts until its queue is full, and looks silent then.
+		return fault.KindLibvirtdHung, s.fault.Why
+	}
 	return fault.KindHostUnreachable, fmt.Sprintf("nothing reaches %s: %s", n.name, n.silentWhy)
+}
+
+// heardBy: one of these is among the points that look at the host.
+func (n *node) heardBy(points ...string) bool {
+	return slices.ContainsFunc(points, func(p string) bool { return slices.Contains(n.points, p) })
 }
 
 // lives judges a host whose libvirtd is silent for this monitor and whose
@@ -144,7 +160,10 @@ func lives(host, silent string, alive []fault.Vote) (fault.Kind, string) {
 	case fault.HostAccepts:
 		return fault.KindLibvirtdHung, fmt.Sprintf("%s lives, and its libvirtd accepts connections and answers nothing (%s): %s", host, best.From, silent)
 	}
-	return "", fmt.Sprintf("%s lives (%s: %s), but its libvirtd cannot be reached and nobody could tell whether it runs", host, best.From, best.Why)
+	if own[best.From] { // this monitor reaches the host, so it is not the network
+		return fault.KindLibvirtdHung, fmt.Sprintf("%s lives (%s: %s), and its libvirtd does not answer: dead or hung, nobody could tell", host, best.From, best.Why)
+	}
+	return "", fmt.Sprintf("%s lives (%s: %s), but this monitor cannot reach its libvirtd, and nobody could tell whether it runs", host, best.From, best.Why)
 }
 
 // judgeHosts goes through the hosts that are silent, and what it means together.
@@ -156,6 +175,7 @@ func (e *Engine) judgeHosts(at time.Time) []Change {
 		}
 		silent = append(silent, n)
 		e.want(at, Want{Kind: WantVotes, Host: n.name}, votesEvery)
+		e.want(at, Want{Kind: WantListing, Host: n.name}, votesEvery)
 	}
 	changes := e.judgeCutOff(at, silent)
 	_, cutOff := e.stand["site/"+string(fault.KindCutOff)]
@@ -241,7 +261,7 @@ func (e *Engine) judgeCutOff(at time.Time, silent []*node) []Change {
 	switch {
 	case !all && !most && !(stands && 2*len(lost) > len(e.order)):
 		return e.release(at, slot, fault.Sighting{Host: e.o.Site, State: "hosts answer", At: wall(at)})
-	case !stands && !e.lastedLong(lost, at):
+	case !stands && !e.lastedLong(lost):
 		return nil
 	}
 	f := fault.Fault{
@@ -266,9 +286,9 @@ func countSince(nodes []*node, from time.Time) int {
 }
 
 // lastedLong: every one of them has been silent for long enough to be believed.
-func (e *Engine) lastedLong(nodes []*node, at time.Time) bool {
+func (e *Engine) lastedLong(nodes []*node) bool {
 	for _, n := range nodes {
-		if at.Sub(n.silentSince) < e.o.UnreachableAfter {
+		if n.failedAt.Sub(n.silentSince) < e.o.UnreachableAfter {
 			return false
 		}
 	}
@@ -276,7 +296,7 @@ func (e *Engine) lastedLong(nodes []*node, at time.Time) bool {
 }
 
 // own are the vantage points that share this monitor's place in the network.
-var own = map[string]bool{ownVote: true, "tcp": true, "agent": true}
+var own = map[string]bool{ownVote: true, "tcp": true, "socket": true, "agent": true}
 
 // reachedOrOff: something of the silent host answers this monitor itself, or its
 // power supply says that it is off. Then the monitor's link is not to blame.

@@ -38,6 +38,7 @@ func TestHostNeedsEveryVantagePoint(t *testing.T) {
 		"it has no power":             {map[string]fault.Verdict{"power": off}, []string{"raised host-off A"}},
 		"it has power":                {map[string]fault.Verdict{"tcp": silent, "worker": silent, "power": fault.NoVerdict}, []string{"raised host-unreachable A"}},
 		"its kernel refuses":          {map[string]fault.Verdict{"tcp": fault.HostRefuses, "worker": fault.HostRefuses}, []string{"raised libvirtd-dead A"}},
+		"its ssh answers":             {map[string]fault.Verdict{"tcp": alive, "worker": silent}, []string{"raised libvirtd-hung A"}},
 		"its port accepts":            {map[string]fault.Verdict{"tcp": fault.HostAccepts, "worker": silent}, []string{"raised libvirtd-hung A"}},
 		"it renews its heartbeat":     {map[string]fault.Verdict{"tcp": silent, "worker": silent, "heartbeat": alive}, []string{"doubted host-unreachable A"}},
 		"its port accepts, and works": {map[string]fault.Verdict{"tcp": fault.HostAccepts, "worker": fault.HostAnswers}, []string{"doubted host-unreachable A"}},

@@ -75,7 +75,11 @@ func (e *Engine) judgeGuest(g *life, at time.Time) []Change {
 		return append(changes, e.judgePaused(g, at)...)
 	case g.state != running && g.state != blocked:
 		return changes
-	case g.missed >= 2 && at.Sub(g.missedFrom) >= e.o.HungAfter:
+	case g.missed > 0 && at.Sub(g.missedFrom) >= e.o.HungAfter && g.missed < e.enough():
+		// Samples get lost: it is looked at closely before anything is said.
+		e.want(at, Want{Kind: WantSample, Host: g.node.name}, time.Second)
+		return changes
+	case g.missed > 0 && at.Sub(g.missedFrom) >= e.o.HungAfter:
 		return append(changes, e.holdGuest(at, g, e.guestFault(g, at, fault.KindHung, g.missedFrom,
 			fmt.Sprintf("its QEMU does not answer its monitor since %s", clock(g.missedFrom)),
 			fault.Evidence{What: "statistics", Value: fmt.Sprintf("missing %d times in a row", g.missed), Since: wall(g.missedFrom), At: wall(at)}))...)
@@ -92,6 +96,10 @@ func (e *Engine) judgeGuest(g *life, at time.Time) []Change {
 	}
 	return changes
 }
+
+// enough is how many samples in a row must lack a guest: all of HungAfter, and
+// two more that are taken at once.
+func (e *Engine) enough() int { return int(e.o.HungAfter/e.o.Period) + 3 }
 
 // executes: its vCPUs made progress between the last two samples, or its agent
 // has answered since they last did.
@@ -111,7 +119,7 @@ func (e *Engine) askAgent(g *life, at time.Time) {
 	if !g.profile.HasAgent || g.state != running || at.Sub(g.since) < agentRest || g.missed > 0 {
 		return
 	}
-	every := guestEvery
+	every := e.guestEvery()
 	switch {
 	case at.Sub(g.progressAt) >= e.o.HungAfter/2, g.agent.answeredAt.IsZero() && at.Sub(g.since) < 2*e.o.BootWithin:
 		every = e.o.Period / 2
@@ -163,15 +171,19 @@ func (e *Engine) AgentChanged(host string, at time.Time, vm fault.VM, open bool)
 
 // judgeBoot holds a start against the agent that was to come up after it.
 func (e *Engine) judgeBoot(g *life, at time.Time) []Change {
-	late := g.state == running && g.missed == 0 && at.Sub(g.since) >= e.o.BootWithin &&
-		g.profile.HasAgent && (g.profile.AgentExpected || g.agent.known) &&
-		g.agent.answeredAt.IsZero() && g.agent.silent > 0
+	within := e.o.BootWithin
+	if g.booted.IsZero() && !g.rebooted {
+		within *= unseenBoot // nobody knows when it was started: its agent may only be away for a while
+	}
+	expected := g.profile.HasAgent && (g.profile.AgentExpected || g.agent.known)
+	late := g.state == running && g.missed == 0 && at.Sub(g.since) >= within &&
+		expected && g.agent.answeredAt.IsZero() && g.agent.silent > 0
 	switch {
 	case late && e.explained(g) == nil:
 		g.bootFailed = true
-		return e.hold(at, e.guestFault(g, at, fault.KindBootFailed, g.since, fmt.Sprintf("its guest agent has not answered within %s of its start", e.o.BootWithin),
+		return e.hold(at, e.guestFault(g, at, fault.KindBootFailed, g.since, fmt.Sprintf("its guest agent has not answered within %s of its start", within),
 			fault.Evidence{What: "guest agent", Value: g.agent.why, Since: wall(g.since), At: wall(g.agent.askedAt)}))
-	case g.bootFailed && !g.agent.answeredAt.IsZero():
+	case g.bootFailed && (!expected || !g.agent.answeredAt.IsZero()):
 		g.bootFailed = false
 		return e.drop(at, fault.Fault{Kind: fault.KindBootFailed, VM: g.vm}.Slot(), fault.Sighting{Host: g.node.name, State: g.state, Reason: "guest agent answers", At: wall(at)})
 	}
@@ -187,7 +199,8 @@ func (e *Engine) judgePaused(g *life, at time.Time) []Change {
 		return nil
 	}
 	return e.holdGuest(at, g, e.guestFault(g, at, fault.KindPaused, g.stateSince,
-		fmt.Sprintf("it is paused (%s) since %s, and neither a person nor an operation asked for that", g.reason, clock(g.stateSince))))
+		fmt.Sprintf("it is paused (%s) since %s, and neither a person nor an operation asked for that", g.reason, clock(g.stateSince)),
+		fault.Evidence{What: "state", Value: fmt.Sprintf("paused (%s)", g.reason), Since: wall(g.stateSince), At: wall(at)}))
 }
 
 // clock is a time of day, for sentences.
@@ -224,7 +237,7 @@ func (e *Engine) Rebooted(host string, at time.Time, vm fault.VM) []Change {
 	}
 	e.advance(at)
 	g.agent.known = g.agent.known || !g.agent.answeredAt.IsZero()
-	g.since, g.progressAt, g.watchdog = at, at, time.Time{}
+	g.since, g.progressAt, g.watchdog, g.rebooted = at, at, time.Time{}, true
 	g.agent.answeredAt, g.agent.silent = time.Time{}, 0
 	if g.track != nil {
 		g.track.Restarted(at)

@@ -39,7 +39,7 @@ type poolView struct {
 	at     time.Time
 	word   string
 	track  *rules.Track
-	full   string // why it is too full; empty: it is not
+	full   map[string]string // by rule: why it is too full
 }
 
 const (
@@ -83,7 +83,7 @@ func (e *Engine) PoolsListed(host string, at time.Time, seen []PoolState) []Chan
 		}
 		v := p.on[host]
 		if v == nil {
-			v = &poolView{host: host, track: e.book.For(fault.SubjectPool, nil, nil).NewTrack(at)}
+			v = &poolView{host: host, full: map[string]string{}, track: e.book.For(fault.SubjectPool, nil, nil).NewTrack(at)}
 			p.on[host] = v
 			n.pools = append(n.pools, p)
 			slices.SortFunc(n.pools, func(a, b *pool) int { return cmp.Compare(a.name, b.name) })
@@ -107,6 +107,26 @@ func (e *Engine) PoolsListed(host string, at time.Time, seen []PoolState) []Chan
 	return append(changes, e.judgePending(at)...)
 }
 
+// PoolsSilent notes that a host that answers otherwise did not list its storage
+// pools in time: storage that hangs holds up the listing. Which of them it is
+// nobody can tell, so all are in question that this host had.
+func (e *Engine) PoolsSilent(host string, at time.Time, why string) []Change {
+	n := e.nodes[host]
+	if n == nil || !n.silentSince.IsZero() {
+		return nil
+	}
+	e.advance(at)
+	var changes []Change
+	for _, p := range slices.Clone(n.pools) {
+		v := p.on[host]
+		if v.ran && e.look(v, PoolState{Name: p.name, State: "does not answer", Error: why}, at) {
+			e.want(at, Want{Kind: WantPools, Host: host}, poolAgain)
+		}
+		changes = append(changes, e.judgePool(p, at)...)
+	}
+	return append(changes, e.judgePending(at)...)
+}
+
 // look takes in what a host says of a pool, and reports whether to look again soon.
 func (e *Engine) look(v *poolView, s PoolState, at time.Time) bool {
 	v.at, v.word = at, s.State
@@ -119,9 +139,9 @@ func (e *Engine) look(v *poolView, s PoolState, at time.Time) bool {
 			e.values.Reset()
 			e.values.Set(rules.PoolFull, used)
 			for _, c := range v.track.Take(at, &e.values) {
-				v.full = ""
+				delete(v.full, c.Rule.Name)
 				if c.Kind != rules.Cleared {
-					v.full = c.Why
+					v.full[c.Rule.Name] = c.Why
 				}
 			}
 		}
@@ -152,10 +172,11 @@ func (e *Engine) judgePool(p *pool, at time.Time) []Change {
 			lost.Host, lost.First = lostOn[0], v.since
 			lost.Evidence = append(lost.Evidence, fault.Evidence{What: "pool on " + host, Value: v.word, Since: wall(v.since), At: wall(v.at)})
 		}
-		if v.full != "" && !v.lost() {
+		if len(v.full) > 0 && !v.lost() {
 			fullOn = append(fullOn, host)
 			full.Host = fullOn[0]
-			full.Evidence = append(full.Evidence, fault.Evidence{What: "pool on " + host, Value: v.full, At: wall(v.at)})
+			why := v.full[sortedKeys(v.full)[0]]
+			full.Evidence = append(full.Evidence, fault.Evidence{What: "pool on " + host, Value: why, At: wall(v.at)})
 		}
 	}
 	var changes []Change
@@ -226,6 +247,7 @@ func (e *Engine) judgePending(at time.Time) []Change {
 			g.held = true
 			by.fault.Inhibits++
 		}
+		changes = append(changes, e.drop(at, "vm/"+uuid, by.fault.Seen)...)
 	}
 	return changes
 }

@@ -60,8 +60,8 @@ var catalogue = []Info{
 	},
 	{
 		Kind: KindClock, Subject: SubjectVM, Level: Warning, Response: RespondAlarm, Severity: 1,
-		Source: "guest agent", Confirmation: "the agent's time is off by more than the rule vm.clock, twice in a row",
-		Lab: "lab do VM clock",
+		Source: "guest agent", Confirmation: "the agent's time is off by more than the rule on vm.clock allows",
+		Lab: "lab do VM clock --by 60s",
 	},
 	{
 		Kind: KindCPU, Subject: SubjectVM, Level: Warning, Response: RespondAlarm, Severity: 1,
@@ -156,7 +156,7 @@ var catalogue = []Info{
 	{
 		Kind: KindCutOff, Subject: SubjectSite, Level: Critical, Response: RespondAlarm, Severity: 3,
 		Source:       "this monitor's own connections",
-		Confirmation: "of at least two hosts, all or more than the storm share are silent for this monitor at once, and no other vantage point says that they are down",
+		Confirmation: "of at least two hosts all are silent for this monitor, or of at least three more than half fell silent at once and nobody elsewhere confirms it; and no power supply says that they are off",
 		Lab:          "lab cut of every HOST, or of the monitor's own link",
 	},
 	{

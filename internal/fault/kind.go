@@ -83,7 +83,7 @@ const (
 	// KindLate: the monitor cannot keep the period it is to sample in.
 	KindLate Kind = "sampling-late"
 	// KindStorm: more hosts than the site allows failed within a window, so
-	// nothing is done to hosts until a person says so.
+	// nothing is done to hosts until that is over.
 	KindStorm Kind = "storm"
 )
 

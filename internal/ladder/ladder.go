@@ -11,17 +11,6 @@ import (
 	"holdfast/internal/proof"
 )
 
-// Rung is one kind of repair step.
-type Rung string
-
-// Rungs, from the lightest to the last.
-const (
-	// RungRestart stops what is left of the VM and starts it on the same host.
-	RungRestart Rung = "restart"
-	// RungPerson stops and asks.
-	RungPerson Rung = "person"
-)
-
 // Action is what a Decision asks for.
 type Action string
 
@@ -32,6 +21,8 @@ const (
 	ActVerify    Action = "verify"     // it already runs: check that it stays so
 	ActStandDown Action = "stand-down" // a person's intent, or nothing is wrong any more
 	ActPerson    Action = "person"     // stop and ask
+	ActObserve   Action = "observe"    // say what would be done, look again after Decision.Wait
+	ActWatch     Action = "watch"      // no rung for it exists yet: wait until it is over
 )
 
 // Attempt is one climb of a rung and how it ended.
@@ -56,6 +47,8 @@ type Situation struct {
 	// OursStopped: this incident itself stopped the VM and has not started it
 	// since, so "destroyed" is no person's intent.
 	OursStopped bool
+	// Asked: a person asked for this repair, which is intent in observe mode too.
+	Asked bool
 	// Waits counts the waits in a row, for their backoff.
 	Waits int
 	Now   time.Time
@@ -72,13 +65,25 @@ type Decision struct {
 	Action Action        `json:"action"`
 	Rung   Rung          `json:"rung,omitempty"`
 	Host   string        `json:"host,omitempty"`
-	Wait   time.Duration `json:"wait,omitempty"` // before a climb: its backoff; for ActWait: until the next look
+	Wait   time.Duration `json:"wait,omitempty"` // before a climb: its backoff; otherwise until the next look
 	Why    string        `json:"why"`
 	Turned []Turned      `json:"turned,omitempty"`
+	// While a fault is watched: what the hosts say of the VM, and whether somebody
+	// should do something about it.
+	State       string `json:"state,omitempty"`
+	NeedsPerson bool   `json:"needsPerson,omitempty"`
 }
 
 // Next decides.
 func Next(s Situation) Decision {
+	if Watched(s.Fault.Kind) {
+		return decideWatched(s)
+	}
+	return observed(s, decide(s))
+}
+
+// decide handles a VM that should run and does not.
+func decide(s Situation) Decision {
 	if active := activeAnswers(s.Answers); len(active) > 0 {
 		return decideActive(s, active)
 	}
@@ -181,7 +186,7 @@ func decideRestart(s Situation, host string) Decision {
 		d.Host = host
 		return d
 	}
-	why := fmt.Sprintf("%s: start it again on %s", describe(s.Fault), host)
+	why := describe(s.Fault) + startAgain(host)
 	if failed > 0 {
 		why = fmt.Sprintf("try %d of %d after: %s", failed+1, s.Policy.MaxFailures, last.Error)
 	}
@@ -192,6 +197,8 @@ func decideRestart(s Situation, host string) Decision {
 	}
 	return Decision{Action: ActClimb, Rung: RungRestart, Host: host, Wait: max(w, 0), Why: why}
 }
+
+func startAgain(host string) string { return ": start it again on " + host }
 
 // failures counts the failed attempts that still count, and returns the newest.
 // A repair that verified counts as failed when the VM failed again within the

@@ -18,6 +18,10 @@ type Policy struct {
 	BackoffFactor  float64       `json:"backoffFactor"`
 	// StableFor is how long a started VM must stay running to count as repaired.
 	StableFor time.Duration `json:"stableFor"`
+	// Observe: say what would be done, and do nothing unless a person asks for it.
+	// ObserveWhy says who wants it so, such as "the site file's mode".
+	Observe    bool   `json:"observe,omitempty"`
+	ObserveWhy string `json:"observeWhy,omitempty"`
 }
 
 // DefaultPolicy is used where the site file says nothing.
@@ -53,4 +57,11 @@ func (p Policy) backoff(failures int) time.Duration {
 	}
 	wait := float64(p.BackoffInitial) * math.Pow(p.BackoffFactor, float64(failures-1))
 	return time.Duration(math.Min(wait, float64(p.BackoffMax)))
+}
+
+func (p Policy) observeWhy() string {
+	if p.ObserveWhy == "" {
+		return "the site wants nothing touched"
+	}
+	return p.ObserveWhy
 }

@@ -32,7 +32,7 @@ func newMetrics(t *testing.T) *Metrics {
 // scrape is what Prometheus would read, in the text format.
 func scrape(m *Metrics) string {
 	w := httptest.NewRecorder()
-	routes(m, nil).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	routes(m, nil, nil).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()
 }
 

@@ -24,6 +24,12 @@ type Server struct {
 	http     *http.Server
 }
 
+// Route is something else that a role answers, by a pattern of http.ServeMux.
+type Route struct {
+	Pattern string
+	Handler http.Handler
+}
+
 // Listen takes the address, host:port, at once, so that one which is in use stops
 // the start; port 0 takes a free one. Requests wait until [Server.Run].
 //
@@ -31,7 +37,9 @@ type Server struct {
 // ready. It is called for each request, concurrently, and must answer from what
 // the process knows already, without a call to anybody. Its text is shown to
 // whoever asks: it holds no secret.
-func Listen(addr string, m *Metrics, ready func() error) (*Server, error) {
+//
+// More routes are served beside, such as what a role answers to others.
+func Listen(addr string, m *Metrics, ready func() error, more ...Route) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics and health on %q: %w; set another address, or port 0 for a free one", addr, err)
@@ -39,7 +47,7 @@ func Listen(addr string, m *Metrics, ready func() error) (*Server, error) {
 	return &Server{
 		listener: l,
 		http: &http.Server{
-			Handler:           routes(m, ready),
+			Handler:           routes(m, ready, more),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      30 * time.Second,
@@ -49,8 +57,11 @@ func Listen(addr string, m *Metrics, ready func() error) (*Server, error) {
 	}, nil
 }
 
-func routes(m *Metrics, ready func() error) http.Handler {
+func routes(m *Metrics, ready func() error, more []Route) http.Handler {
 	mux := http.NewServeMux()
+	for _, r := range more {
+		mux.Handle(r.Pattern, r.Handler)
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{
 		Registry:            m.Registry, // promhttp_metric_handler_errors_total
 		ErrorHandling:       promhttp.ContinueOnError,

@@ -37,7 +37,7 @@ type pkg struct {
 func list(t *testing.T, pattern string, env ...string) []pkg {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps",
-		"-tags=libvirt_dlopen,lab,bench", "-json=ImportPath,Name,Imports,Deps,Standard", pattern)
+		"-tags=libvirt_dlopen,lab,bench,life", "-json=ImportPath,Name,Imports,Deps,Standard", pattern)
 	cmd.Dir = top
 	cmd.Env = append(os.Environ(), env...)
 	var stderr bytes.Buffer

@@ -31,6 +31,7 @@ done`
 // settings let one VM be killed twenty times within the window, and close each
 // incident as soon as the VM runs.
 const settings = `
+mode: repair
 recovery:
   maxFailures: 100
   backoff: {initial: 100ms, max: 100ms}

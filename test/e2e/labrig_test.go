@@ -42,20 +42,28 @@ listen: {worker: "127.0.0.1:0", monitor: "127.0.0.1:0"}
 
 func newLabRig(t *testing.T, vms int) *labRig {
 	t.Helper()
+	return makeLabRig(t, lab.Options{VMs: vms}, quick)
+}
+
+// makeLabRig makes a lab, and a site file of what the lab wrote and the settings.
+func makeLabRig(t *testing.T, o lab.Options, settings string) *labRig {
+	t.Helper()
 	dir := t.TempDir()
 	holdfast, err := rig.Build(dir, "holdfast/cmd/holdfast", "libvirt_dlopen")
 	require.NoError(t, err)
 	labBinary, err := rig.Build(dir, "holdfast/test/lab/cmd/lab", "")
 	require.NoError(t, err)
 	r := &labRig{binary: holdfast}
-	r.Lab, err = lab.Up(t.Context(), lab.Options{Name: fmt.Sprintf("e2e-%d", os.Getpid()), VMs: vms, Binary: labBinary, Guard: true, Progress: func(line string) { t.Log(line) }})
+	o.Name, o.Binary, o.Guard = fmt.Sprintf("e2e-%d", os.Getpid()), labBinary, true
+	o.Progress = func(line string) { t.Log(line) }
+	r.Lab, err = lab.Up(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Down(cleanupContext())) })
 
 	made, err := os.ReadFile(r.Info().SiteFile)
 	require.NoError(t, err)
 	r.siteFile = filepath.Join(dir, "site.yaml")
-	require.NoError(t, os.WriteFile(r.siteFile, append(made, quick...), 0o644))
+	require.NoError(t, os.WriteFile(r.siteFile, append(made, settings...), 0o644))
 	r.server = rig.Temporal(t)
 	r.temporal = rig.Dial(t, r.server.Address)
 	r.starter = starter.New(r.temporal)

@@ -130,14 +130,19 @@ var hostFaults = map[fault.Kind]struct{ kernel, power fault.Verdict }{
 // Break plans n faults, each kind about as often, each mended some minutes after
 // it was found.
 func (w *World) Break(n int) {
-	kinds := slices.Sorted(maps.Keys(vmFaults))
-	kinds = append(kinds, slices.Sorted(maps.Keys(hostFaults))...)
-	kinds = append(kinds, fault.KindPoolLost, fault.KindMemoryErrors)
+	kinds := kinds()
 	for i := range n {
 		kind := kinds[i%len(kinds)]
 		w.Counts["injected "+string(kind)]++
 		w.later(600+w.rnd.IntN(22*3600), func() { w.inject(kind, 0) })
 	}
+}
+
+// kinds are those that can be injected.
+func kinds() []fault.Kind {
+	all := slices.Sorted(maps.Keys(vmFaults))
+	all = append(all, slices.Sorted(maps.Keys(hostFaults))...)
+	return append(all, fault.KindPoolLost, fault.KindMemoryErrors)
 }
 
 // inject breaks something that is whole; if nothing is at hand, a little later.

@@ -1,3 +1,5 @@
+//go:build life
+
 package life
 
 import (

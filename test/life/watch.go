@@ -154,17 +154,21 @@ func (w *World) find(of fault.VM) *vm {
 func (w *World) answer(want detect.Want) {
 	h := w.host(want.Host)
 	if want.Kind == detect.WantVotes {
-		if h.silent != "" {
-			w.engine.Voted(h.name, w.time(),
-				fault.Vote{From: "tcp", Says: h.kernel, At: w.time()}, fault.Vote{From: "worker", Says: h.kernel, At: w.time()},
-				fault.Vote{From: "power", Says: h.power, At: w.time()})
-		}
+		w.engine.Voted(h.name, w.time(),
+			fault.Vote{From: "tcp", Says: h.kernel, At: w.time()}, fault.Vote{From: "worker", Says: h.kernel, At: w.time()},
+			fault.Vote{From: "power", Says: h.power, At: w.time()})
+		return
+	}
+	if want.Kind == detect.WantListing {
+		w.list(h)
 		return
 	}
 	if h.silent != "" || w.rnd.Float64() < lostRate {
 		return
 	}
 	switch want.Kind {
+	case detect.WantSample:
+		w.sample(h)
 	case detect.WantPools:
 		w.pools(h)
 	case detect.WantDefinition:

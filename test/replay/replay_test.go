@@ -3,17 +3,20 @@
 //
 // The histories in testdata were recorded from a real server with
 //
-//	go test ./test/replay -run TestRecord -record -timeout 30m
+//	go test ./test/replay -run TestRecord -record SET -timeout 30m
 //
-// Those of a released version are never recorded anew: new ones are added.
+// where SET is one of sets. Those of a released version are never recorded anew:
+// new ones are added, as another set.
 package replay
 
 import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +37,13 @@ import (
 	"holdfast/worker"
 )
 
-var record = flag.Bool("record", false, "record histories into testdata (takes over 15 minutes: a guardian's quiet spell)")
+// sets are the recordings, by name.
+var sets = map[string]func(*testing.T){
+	"repair": recordRepairs, // takes over 15 minutes: a guardian's quiet spell
+	"watch":  recordWatching,
+}
+
+var record = flag.String("record", "", "record a set of histories into testdata: repair or watch")
 
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
@@ -48,7 +57,10 @@ func TestReplay(t *testing.T) {
 			require.NoError(t, r.ReplayWorkflowHistoryFromJSONFile(nil, file))
 		})
 	}
-	for _, name := range []string{contract.WorkflowVM, contract.WorkflowRecoverVM, contract.WorkflowInventory, contract.WorkflowSimFault} {
+	for _, name := range []string{
+		contract.WorkflowVM, contract.WorkflowHost, contract.WorkflowSite, contract.WorkflowRecoverVM, contract.WorkflowWatchFault,
+		contract.WorkflowInventory, contract.WorkflowSimFault, contract.WorkflowFaults, contract.WorkflowExplain, contract.WorkflowProbe,
+	} {
 		require.True(t, seen[name], "no recorded history of workflow %s", name)
 	}
 }
@@ -70,12 +82,18 @@ func TestReplayCatchesAChange(t *testing.T) {
 // TestRecord makes the histories; without -record it only checks that the
 // recorded ones are there.
 func TestRecord(t *testing.T) {
-	if !*record {
+	if *record == "" {
 		files, err := filepath.Glob("testdata/*.json")
 		require.NoError(t, err)
 		require.NotEmpty(t, files, "record them with -record")
 		return
 	}
+	makeSet, ok := sets[*record]
+	require.True(t, ok, "-record %s: known: %v", *record, slices.Sorted(maps.Keys(sets)))
+	makeSet(t)
+}
+
+func recordRepairs(t *testing.T) {
 	c := rig.Dial(t, rig.Temporal(t).Address)
 	s := starter.New(c)
 	cluster := simulated.New(simulated.Options{Site: rig.Site, Hosts: 2, VMsPerHost: 4})
@@ -120,8 +138,15 @@ func save(t *testing.T, c client.Client, id, name string) {
 	defer cancel()
 	_ = c.GetWorkflow(ctx, id, "").Get(ctx, nil) // how it ended is part of the history
 	require.NoError(t, ctx.Err())
+	saveSoFar(t, c, id, name)
+}
+
+// saveSoFar writes the history that a workflow has had to testdata. One that
+// goes on must have nothing to do, or what it does next is missing.
+func saveSoFar(t *testing.T, c client.Client, id, name string) {
+	t.Helper()
 	var h historypb.History
-	for it := c.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+	for it := c.GetWorkflowHistory(t.Context(), id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
 		event, err := it.Next()
 		require.NoError(t, err)
 		h.Events = append(h.Events, event)

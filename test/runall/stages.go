@@ -18,6 +18,7 @@ import (
 const (
 	driverTag = "libvirt_dlopen"
 	labTag    = "lab"
+	lifeTag   = "life"
 )
 
 // stage is one part of the whole.
@@ -50,6 +51,7 @@ var stages = []stage{
 		command{env: []string{"CGO_ENABLED=0"}, argv: []string{"go", "build", "-o", os.DevNull, "./cmd/holdfast"}},
 		command{env: []string{"CGO_ENABLED=0", "GOOS=darwin", "GOARCH=arm64"}, argv: []string{"go", "vet", "./cmd/..."}})},
 	{name: "unit", what: "unit tests under the race detector", tests: true, run: unitTests},
+	{name: "life", what: "a simulated day of a site, with and without faults", run: lifeTests},
 	{name: "lab", what: "tests against real hosts and guests", tests: true, run: labTests},
 }
 
@@ -77,7 +79,14 @@ func check(commands ...command) func(context.Context, stageInput) result {
 }
 
 func unitTests(ctx context.Context, in stageInput) result {
-	return goTest(ctx, in, "pkgname", "-tags="+driverTag, "-timeout=10m", "./...")
+	return goTest(ctx, in, "pkgname", "-race", "-tags="+driverTag, "-timeout=10m", "./...")
+}
+
+// lifeTests run without the race detector, which would make a day of ten
+// minutes' work: the same code runs under it in the unit tests, on less. Its
+// counts are printed.
+func lifeTests(ctx context.Context, in stageInput) result {
+	return goTest(ctx, in, "standard-verbose", "-tags="+lifeTag, "-timeout=30m", "./test/life")
 }
 
 // labTests runs the packages that have tests for the lab, one after the other:
@@ -89,7 +98,7 @@ func labTests(ctx context.Context, in stageInput) result {
 		r.fail(in.name, "", err.Error())
 		return r
 	}
-	args := []string{"-tags=" + driverTag + "," + labTag, "-p=1", "-timeout=45m"}
+	args := []string{"-race", "-tags=" + driverTag + "," + labTag, "-p=1", "-timeout=45m"}
 	return goTest(ctx, in, "testname", append(args, packages...)...)
 }
 
@@ -101,7 +110,7 @@ func goTest(ctx context.Context, in stageInput, format string, args ...string) r
 	events := filepath.Join(in.dir, in.name+".json")
 	argv := []string{
 		"gotestsum", "--format=" + format, "--format-hide-empty-pkg", "--hide-summary=skipped",
-		"--jsonfile=" + events, "--", "-race", "-count=1",
+		"--jsonfile=" + events, "--", "-count=1",
 	}
 	if in.filter != "" {
 		argv = append(argv, "-run="+in.filter)

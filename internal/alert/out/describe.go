@@ -25,6 +25,7 @@ func labels(f fault.Fault) map[string]string {
 		"host":      f.Host,
 		"pool":      f.Pool,
 		"device":    f.Device,
+		"rule":      f.Rule,
 		alert.Mark:  alert.MarkValue,
 	}
 	for name, value := range all {

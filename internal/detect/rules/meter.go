@@ -39,6 +39,7 @@ type Disk struct {
 
 // allocated is how much of what holds the image is taken. The highest offset
 // written begins at 0 with every QEMU; the size of an image that grows stays.
+// What holds a raw image is as large as it can get from the first day on.
 func (d *Disk) allocated() uint64 { return max(d.Allocation, d.Physical) }
 
 // Meter makes values out of the samples of one VM. The zero Meter has seen none.

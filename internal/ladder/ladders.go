@@ -1,0 +1,139 @@
+package ladder
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast/internal/fault"
+)
+
+// Rung is one kind of repair step.
+type Rung string
+
+// Rungs of a VM, from the lightest to the last.
+const (
+	// RungResume continues the vCPUs of a paused VM.
+	RungResume Rung = "resume"
+	// RungReset presses the VM's reset button.
+	RungReset Rung = "reset"
+	// RungRestart stops what is left of the VM and starts it on the same host.
+	RungRestart Rung = "restart"
+	// RungElsewhere starts it on another host.
+	RungElsewhere Rung = "elsewhere"
+	// RungSnapshot reverts it to a snapshot.
+	RungSnapshot Rung = "snapshot"
+	// RungBackup restores it from a backup.
+	RungBackup Rung = "backup"
+	// RungPerson stops and asks.
+	RungPerson Rung = "person"
+)
+
+// Rungs of a host.
+const (
+	// RungFence makes sure that the host runs nothing any more.
+	RungFence Rung = "fence"
+	// RungFailover starts the VMs of a host that was fenced on others.
+	RungFailover Rung = "failover"
+	// RungEvacuate moves the VMs of a host that still works to others.
+	RungEvacuate Rung = "evacuate"
+)
+
+// climbable are the rungs that can be climbed so far.
+var climbable = map[Rung]bool{RungRestart: true, RungPerson: true}
+
+// ladders are the rungs for every kind of fault, unless a site says otherwise,
+// in the order in which they are climbed. What is only worth an alarm has but a
+// person, for the site that makes an incident of it.
+var ladders = map[fault.Kind][]Rung{
+	// It does not run.
+	fault.KindCrashed:     {RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
+	fault.KindStartFailed: {RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
+	fault.KindLost:        {RungRestart, RungElsewhere, RungPerson},
+	fault.KindRequested:   {RungRestart, RungElsewhere, RungPerson},
+	fault.KindPanicked:    {RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
+
+	// It runs, or QEMU does, and that is not enough.
+	fault.KindHung:       {RungReset, RungRestart, RungElsewhere, RungSnapshot, RungPerson},
+	fault.KindWatchdog:   {RungReset, RungRestart, RungElsewhere, RungPerson},
+	fault.KindIOError:    {RungResume, RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
+	fault.KindNoSpace:    {RungResume, RungPerson},
+	fault.KindPaused:     {RungResume, RungReset, RungRestart, RungPerson},
+	fault.KindBootFailed: {RungReset, RungRestart, RungSnapshot, RungBackup, RungPerson},
+	fault.KindAlert:      {RungPerson},
+
+	// It runs, at its limits.
+	fault.KindClock:    {RungPerson},
+	fault.KindCPU:      {RungPerson},
+	fault.KindMemory:   {RungPerson},
+	fault.KindDiskIO:   {RungPerson},
+	fault.KindNet:      {RungPerson},
+	fault.KindDiskFull: {RungPerson},
+
+	// Hosts.
+	fault.KindHostUnreachable: {RungFence, RungFailover, RungPerson},
+	fault.KindHostOff:         {RungFence, RungFailover, RungPerson},
+	fault.KindLibvirtdDead:    {RungPerson},
+	fault.KindLibvirtdHung:    {RungPerson},
+	fault.KindMemoryErrors:    {RungEvacuate, RungPerson},
+	fault.KindHostCPU:         {RungPerson},
+	fault.KindHostMemory:      {RungPerson},
+	fault.KindHostDiskIO:      {RungPerson},
+	fault.KindHostPSI:         {RungPerson},
+	fault.KindHostClock:       {RungPerson},
+
+	// Storage pools, the site, and who watches it.
+	fault.KindPoolLost:     {RungPerson},
+	fault.KindPoolFull:     {RungPerson},
+	fault.KindCutOff:       {RungPerson},
+	fault.KindTemporalAway: {RungPerson},
+	fault.KindLate:         {RungPerson},
+	fault.KindStorm:        {RungPerson},
+}
+
+// For returns the rungs for a kind of fault, in the order in which they are
+// climbed. A kind that is not known has a person.
+func For(k fault.Kind) []Rung {
+	if rungs, ok := ladders[k]; ok {
+		return slices.Clone(rungs)
+	}
+	return []Rung{RungPerson}
+}
+
+// Missing returns the rungs for a kind of fault that cannot be climbed yet.
+func Missing(k fault.Kind) []Rung {
+	return slices.DeleteFunc(For(k), func(r Rung) bool { return climbable[r] })
+}
+
+// Watched reports a kind of fault whose first rung cannot be climbed yet, or
+// that has none but a person: all that is done is to watch it.
+func Watched(k fault.Kind) bool {
+	first := For(k)[0]
+	return first == RungPerson || !climbable[first]
+}
+
+// Outlook says in words what the ladder for a kind of fault is, and what of it
+// is not there yet.
+func Outlook(k fault.Kind) string {
+	rungs := For(k)
+	if len(rungs) == 1 {
+		return "nothing but a person can mend this"
+	}
+	text := "the ladder is " + list(rungs)
+	switch missing := Missing(k); len(missing) {
+	case 0:
+	case 1:
+		text += fmt.Sprintf("; %s does not exist yet", missing[0])
+	default:
+		text += fmt.Sprintf("; %s do not exist yet", list(missing))
+	}
+	return text
+}
+
+func list(rungs []Rung) string {
+	words := make([]string, len(rungs))
+	for i, r := range rungs {
+		words[i] = string(r)
+	}
+	return strings.Join(words, ", ")
+}

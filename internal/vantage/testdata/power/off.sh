@@ -1,0 +1,2 @@
+echo "Status: OFF"
+exit 2
