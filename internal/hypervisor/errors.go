@@ -21,6 +21,8 @@ var (
 	ErrNotActive = errors.New("domain is not active")
 	// ErrInvalidState: the domain is in a state that forbids the call.
 	ErrInvalidState = errors.New("domain is in the wrong state for this")
+	// ErrNoAgent: the domain has no guest agent, or none that answers.
+	ErrNoAgent = errors.New("no guest agent answers")
 	// ErrNoResource: the host lacks what the domain needs (memory, a device, a disk file).
 	ErrNoResource = errors.New("host lacks a resource the domain needs")
 	// ErrAccess: the host refused: credentials or permissions.

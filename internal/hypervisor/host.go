@@ -57,6 +57,30 @@ type Host interface {
 	// several hang at once, be the one that ends with ErrTimeout.
 	Stats(ctx context.Context) ([]DomainStats, error)
 
+	// Node samples the machine under the host.
+	Node(ctx context.Context) (NodeStats, error)
+
+	// Pools lists every storage pool that the host knows, active or not, each with
+	// its figures read anew. A pool whose storage does not answer may keep the
+	// call waiting until ctx ends; ask seldom, and never where something waits.
+	Pools(ctx context.Context) ([]Pool, error)
+
+	// DiskErrors says which disks of an active domain have failed, and why. It asks
+	// QEMU, which keeps the first error of each disk until it ends, even if the
+	// disk works again: so this tells why a paused domain is paused, and nothing
+	// about one that runs. ErrNotActive if the domain is not active.
+	DiskErrors(ctx context.Context, uuid string) ([]DiskError, error)
+
+	// GuestTime asks the guest agent of a running domain for the guest's clock:
+	// also the way to ask whether the guest is alive. ErrNoAgent if the domain has
+	// no agent, or none that answers.
+	GuestTime(ctx context.Context, uuid string) (time.Time, error)
+
+	// Annotate replaces Holdfast's own element (package annotation) in the domain's
+	// metadata, in the persistent definition and in the live one if there is one.
+	// An empty element removes it. Nothing else of the definition changes.
+	Annotate(ctx context.Context, uuid, element string) error
+
 	// Events delivers what the host reports about its domains until ctx ends,
 	// then the channel is closed. The first event, and the first after every
 	// lost connection, is ConnectionUp: whoever listens must list the domains
@@ -113,6 +137,7 @@ const (
 	ReasonSaved        Reason = "saved"         // shut off: state saved to a file
 	ReasonFromSnapshot Reason = "from snapshot" // shut off, running, paused
 	ReasonDaemon       Reason = "daemon"        // shut off: libvirtd killed it while reconnecting
+	ReasonNoSpace      Reason = "enospc"        // of an IOError: there is no room
 	ReasonStartingUp   Reason = "starting up"   // paused
 	ReasonMigrating    Reason = "migrating"     // paused
 )
@@ -139,11 +164,16 @@ type DomainStats struct {
 
 	VCPUs   int           `json:"vcpus"`   // online virtual CPUs
 	CPUTime time.Duration `json:"cpuTime"` // time used by the domain on the host since its start
+	// VCPUTime is the sum of the time that its virtual CPUs executed, and VCPUDelay
+	// of the time that they were ready and the host had no processor for them: steal.
+	VCPUTime  time.Duration `json:"vcpuTime"`
+	VCPUDelay time.Duration `json:"vcpuDelay"`
 
 	MemoryMax       uint64 `json:"memoryMax"`       // bytes, the most it may get
 	MemoryCurrent   uint64 `json:"memoryCurrent"`   // bytes given by the balloon
 	MemoryAvailable uint64 `json:"memoryAvailable"` // bytes the guest says it has; 0: no balloon statistics
 	MemoryUnused    uint64 `json:"memoryUnused"`    // bytes the guest says it does not use
+	MemoryUsable    uint64 `json:"memoryUsable"`    // bytes it says it could use without swapping: unused, or of caches; 0: it does not say
 
 	Blocks []BlockStats `json:"blocks,omitempty"`
 	Nets   []NetStats   `json:"nets,omitempty"`
@@ -159,6 +189,7 @@ type BlockStats struct {
 	ReadTime   time.Duration `json:"readTime"`   // total time spent on reads
 	WriteTime  time.Duration `json:"writeTime"`  // total time spent on writes
 	Allocation uint64        `json:"allocation"` // bytes, highest offset written
+	Physical   uint64        `json:"physical"`   // bytes, size of what holds the image
 	Capacity   uint64        `json:"capacity"`   // bytes, what the guest sees
 }
 
@@ -169,6 +200,48 @@ type NetStats struct {
 	TxBytes uint64 `json:"txBytes"`
 	RxDrops uint64 `json:"rxDrops"`
 	TxDrops uint64 `json:"txDrops"`
+}
+
+// NodeStats is one sample of the machine under a host. Counters grow from its boot.
+type NodeStats struct {
+	At      time.Time     `json:"at"` // when the sample was taken, by this machine's clock
+	CPUs    int           `json:"cpus"`
+	CPUTime time.Duration `json:"cpuTime"` // of all processors, busy
+	CPUIdle time.Duration `json:"cpuIdle"` // of all processors, idle or waiting for I/O
+
+	MemoryTotal     uint64 `json:"memoryTotal"`     // bytes
+	MemoryAvailable uint64 `json:"memoryAvailable"` // bytes: free, or of caches that can be dropped
+}
+
+// PoolState is what a storage pool is doing.
+type PoolState string
+
+// States of a pool, in libvirt's words.
+const (
+	PoolInactive     PoolState = "inactive"
+	PoolBuilding     PoolState = "building"
+	PoolRunning      PoolState = "running"
+	PoolDegraded     PoolState = "degraded"
+	PoolInaccessible PoolState = "inaccessible"
+)
+
+// Pool is one storage pool as one host sees it.
+type Pool struct {
+	Name      string    `json:"name"`
+	UUID      string    `json:"uuid"`
+	State     PoolState `json:"state"`
+	Autostart bool      `json:"autostart"`
+	Target    string    `json:"target,omitempty"` // folder in which its volumes are; empty if it has none
+	Capacity  uint64    `json:"capacity"`         // bytes; 0 if it is not running
+	Available uint64    `json:"available"`        // bytes
+	// Error is why its figures could not be read.
+	Error string `json:"error,omitempty"`
+}
+
+// DiskError is a disk that failed under a domain.
+type DiskError struct {
+	Device  string `json:"device"`            // target, such as vda
+	NoSpace bool   `json:"noSpace,omitempty"` // there is no room for what the guest wrote
 }
 
 // EventKind says what an Event is about.
@@ -190,6 +263,15 @@ const (
 	EventRebooted       EventKind = "rebooted"  // the guest rebooted
 	EventWatchdog       EventKind = "watchdog"  // the guest's watchdog fired
 	EventIOError        EventKind = "I/O error" // a disk failed under it
+	EventAgent          EventKind = "agent"     // its guest agent's channel was opened or closed
+	EventMemory         EventKind = "memory"    // memory of the host or of the guest failed
+	EventAnnotated      EventKind = "annotated" // its metadata changed
+)
+
+// Reasons of EventAgent.
+const (
+	ReasonAgentConnected    Reason = "connected"
+	ReasonAgentDisconnected Reason = "disconnected"
 )
 
 // Event is one thing that a host reported.
@@ -201,8 +283,12 @@ type Event struct {
 	// Reason in the same words as Domain.Reason where it is about the same thing.
 	// They are raw: a QEMU that was killed is stopped (failed) in the event and
 	// shut off (crashed) in the listing. For Watchdog it is the watchdog's action,
-	// for IOError QEMU's word (enospc) or "I/O error", for ConnectionDown free text.
+	// for IOError QEMU's word (enospc) or "I/O error", for Agent one of the two
+	// above, for Memory who is hit (hypervisor or guest) and how, for
+	// ConnectionDown free text.
 	Reason Reason
+	// Device is the disk of an IOError, as the guest's definition calls it.
+	Device string
 	// At is when this machine received the event.
 	At time.Time
 }

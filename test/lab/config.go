@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"holdfast/test/lab/internal/task"
 )
 
 // Paths inside every host.
@@ -14,6 +16,7 @@ const (
 	hostImages  = "/var/lib/libvirt/images"
 	hostBoot    = "/var/lib/libvirt/boot"
 	hostConsole = "/var/log/libvirt/console"
+	hostRun     = "/run"
 )
 
 // guestMemory is what a guest gets. The kernel and the witness live in half of it.
@@ -73,7 +76,7 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='qemu'>
   <on_crash>preserve</on_crash>
   <devices>
     <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2'/>
+      <driver name='qemu' type='qcow2' error_policy='stop' discard='unmap'/>
       <source file='{{.Disk}}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
@@ -82,6 +85,20 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='qemu'>
       <source path='{{.Console}}' append='on'/>
       <target port='0'/>
     </serial>
+    <interface type='bridge'>
+      <mac address='{{.MAC}}'/>
+      <source bridge='{{.Bridge}}'/>
+      <model type='virtio'/>
+      <rom enabled='no'/>
+    </interface>
+    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <channel type='unix'>
+      <source mode='bind' path='{{.TaskSocket}}'/>
+      <target type='virtio' name='{{.TaskChannel}}'/>
+    </channel>
+    <watchdog model='ib700' action='none'/>
     <memballoon model='virtio'><stats period='1'/></memballoon>
     <panic model='isa'/>
   </devices>
@@ -89,11 +106,13 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='qemu'>
 `))
 
 // domain is the definition of a VM.
-func domain(vm VM) (string, error) {
+func (l *Lab) domain(vm VM) (string, error) {
 	var out bytes.Buffer
 	err := domainXML.Execute(&out, map[string]any{
 		"Name": vm.Name, "UUID": vm.UUID, "Memory": guestMemory, "Boot": hostBoot, "Disk": vm.Disk,
 		"Console": filepath.Join(hostConsole, vm.Name+".log"),
+		"MAC":     macAddress(l.id, vm.Name), "Bridge": guestBridge,
+		"TaskSocket": taskSocket(vm.Name), "TaskChannel": task.Channel,
 	})
 	return out.String(), err
 }
@@ -137,11 +156,18 @@ func (l *Lab) etcHosts() string {
 }
 
 // siteFile is the lab as the worker under test is told of it.
-func (l *Lab) siteFile() string {
+func (l *Lab) siteFile(power bool) (string, error) {
 	var out strings.Builder
-	out.WriteString("site: lab\nhosts:\n")
+	out.WriteString("site: lab\nmode: repair\nhosts:\n")
 	for _, h := range l.info.Hosts {
 		fmt.Fprintf(&out, "  - name: %s\n    uri: %s\n", h.Name, h.URI)
+		if power {
+			entry, err := l.powerEntry(h.Name)
+			if err != nil {
+				return "", err
+			}
+			out.WriteString(entry)
+		}
 	}
-	return out.String()
+	return out.String(), nil
 }

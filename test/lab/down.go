@@ -57,6 +57,9 @@ func (l *Lab) remove(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := detachBelow(l.info.Dir); err != nil { // a small pool
+		return err
+	}
 	// Last, since it bears the lab's folder: see Orphans.
 	if err := removeLink(ctx, uplink(l.id)); err != nil {
 		return err
@@ -128,13 +131,17 @@ func removeLink(ctx context.Context, name string) error {
 }
 
 // stopHelpers ends the sampler, and what a killed lab command left at work.
-func (l *Lab) stopHelpers(ctx context.Context) error {
+func (l *Lab) stopHelpers(ctx context.Context) error { return endAll(ctx, l.helpers) }
+
+// endAll asks processes to end until none is found any more. Those that do not
+// are killed.
+func endAll(ctx context.Context, find func() ([]int, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	signal := unix.SIGTERM
 	asked := time.Now()
 	for {
-		pids, err := l.helpers()
+		pids, err := find()
 		if err != nil || len(pids) == 0 {
 			return err
 		}
@@ -155,18 +162,17 @@ func (l *Lab) stopHelpers(ctx context.Context) error {
 // helperPrograms are what lab runs outside of the hosts for longer than a moment.
 var helperPrograms = []string{"ip", "nsenter", "qemu-img", "setsid", "unshare"}
 
-// helpers finds the lab's sampler and guard, and those helper programs that name its
-// folder or its namespaces.
+// helpers finds the lab's sampler, guard, holders and relays, and those helper programs
+// that name its folder or its namespaces.
 func (l *Lab) helpers() ([]int, error) {
-	found, err := l.supervisors()
-	if err != nil {
-		return nil, err
+	var found []int
+	for _, own := range []func() ([]int, error){l.supervisors, l.guards, func() ([]int, error) { return l.holders("") }, func() ([]int, error) { return l.relays("", "") }} {
+		pids, err := own()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, pids...)
 	}
-	guards, err := l.guards()
-	if err != nil {
-		return nil, err
-	}
-	found = append(found, guards...)
 	pids, err := procfs.Default.PIDs()
 	if err != nil {
 		return nil, err

@@ -24,6 +24,13 @@ const (
 	FaultKill          FaultKind = "kill"           // SIGKILL of a VM's QEMU
 	FaultHang          FaultKind = "hang"           // SIGSTOP of a VM's QEMU
 	FaultUnhang        FaultKind = "unhang"         // SIGCONT of a VM's QEMU
+	FaultHangGuest     FaultKind = "hang-guest"     // a VM's virtual CPUs are stopped, its QEMU goes on
+	FaultUnhangGuest   FaultKind = "unhang-guest"   // and let go
+	FaultLose          FaultKind = "lose"           // its host forgets a VM
+	FaultLosePool      FaultKind = "lose-pool"      // a host's storage pool goes away
+	FaultRestorePool   FaultKind = "restore-pool"   // and comes back
+	FaultFillPool      FaultKind = "fill-pool"      // a host's storage pool has no room left
+	FaultEmptyPool     FaultKind = "empty-pool"     // and has some again
 	FaultPanic         FaultKind = "panic"          // the guest's kernel panics
 	FaultPowerOff      FaultKind = "power-off"      // a host loses its power
 	FaultPowerOn       FaultKind = "power-on"       // and gets it back
@@ -36,7 +43,7 @@ const (
 
 // OnVM reports whether the fault is done to a VM; else it is done to a host.
 func (k FaultKind) OnVM() bool {
-	return slices.Contains([]FaultKind{FaultKill, FaultHang, FaultUnhang, FaultPanic}, k)
+	return slices.Contains([]FaultKind{FaultKill, FaultHang, FaultUnhang, FaultHangGuest, FaultUnhangGuest, FaultPanic, FaultLose}, k)
 }
 
 // Injection is a fault that was injected.
@@ -121,16 +128,40 @@ func (l *Lab) onVM(ctx context.Context, i *Injection) error {
 		i.At = time.Now().UTC()
 		return unix.Kill(i.PID, signal)
 	}
-	host, err := l.host(i.Host)
+	switch i.Fault {
+	case FaultHangGuest:
+		return l.hangGuest(ctx, i)
+	case FaultUnhangGuest:
+		return l.unhangGuest(ctx, i)
+	case FaultPanic:
+		return l.panicGuest(ctx, i)
+	case FaultLose:
+		return l.loseVM(ctx, i)
+	}
+	return fmt.Errorf("unknown fault %q", i.Fault)
+}
+
+// answering finds the processes of a host whose libvirtd can be asked something,
+// or says why it is needed.
+func (l *Lab) answering(name, why string) (hostProcesses, error) {
+	host, err := l.host(name)
 	if err != nil {
-		return err
+		return hostProcesses{}, err
 	}
 	processes, err := l.hostProcesses(host)
 	if err != nil {
-		return err
+		return hostProcesses{}, err
 	}
 	if processes.libvirtd == nil || processes.libvirtd.Stopped() {
-		return fmt.Errorf("the panic is injected through libvirtd, which does not answer on host %s; `lab start-libvirtd %s` first", host.Name, host.Name)
+		return hostProcesses{}, fmt.Errorf("%s, which does not answer on host %s; `lab start-libvirtd %s` first", why, name, name)
+	}
+	return processes, nil
+}
+
+func (l *Lab) panicGuest(ctx context.Context, i *Injection) error {
+	processes, err := l.answering(i.Host, "the panic is injected through libvirtd")
+	if err != nil {
+		return err
 	}
 	i.At = time.Now().UTC()
 	ctx, cancel := context.WithTimeout(ctx, panicWait)
@@ -155,6 +186,12 @@ func (l *Lab) onHost(ctx context.Context, i *Injection, host Host) error {
 	off := processes.init == nil
 	if off && slices.Contains([]FaultKind{FaultPowerOff, FaultKillLibvirtd, FaultHangLibvirtd, FaultStartLibvirtd}, i.Fault) {
 		return fmt.Errorf("host %s is off; `lab power-on %s` starts it", host.Name, host.Name)
+	}
+	if off && onPool(i.Fault) {
+		return fmt.Errorf("host %s is off; `lab power-on %s` starts it", host.Name, host.Name)
+	}
+	if onPool(i.Fault) {
+		return l.onPool(ctx, i, host, processes)
 	}
 	switch i.Fault {
 	case FaultPowerOff:
@@ -262,6 +299,16 @@ func (l *Lab) Hang(ctx context.Context, vm string) (time.Time, error) {
 // Unhang lets a stopped QEMU go on.
 func (l *Lab) Unhang(ctx context.Context, vm string) (time.Time, error) {
 	return l.at(l.Inject(ctx, FaultUnhang, vm, ""))
+}
+
+// HangGuest stops a VM's virtual CPUs: its guest stands still, its QEMU answers.
+func (l *Lab) HangGuest(ctx context.Context, vm string) (time.Time, error) {
+	return l.at(l.Inject(ctx, FaultHangGuest, vm, ""))
+}
+
+// UnhangGuest lets stopped virtual CPUs go on.
+func (l *Lab) UnhangGuest(ctx context.Context, vm string) (time.Time, error) {
+	return l.at(l.Inject(ctx, FaultUnhangGuest, vm, ""))
 }
 
 // Panic makes a guest's kernel panic. The domain stays, as crashed.

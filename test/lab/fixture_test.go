@@ -190,3 +190,31 @@ func nothingLeft(t *testing.T, dir string, inodes []uint64) {
 		}
 	}
 }
+
+// stands waits until a guest's virtual CPU makes no progress, while its QEMU
+// answers.
+func (f fixture) stands(host, vm string) {
+	f.t.Helper()
+	var last int
+	var since time.Time
+	eventually(f.t, vm+" makes no progress", func() bool {
+		if now := f.stat(host, vm, "vcpu.0.time"); now != last || since.IsZero() {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	})
+}
+
+// event is what virsh says of the next event of a kind about a VM; "" if there is none.
+func (f fixture) event(host, vm, kind string) <-chan string {
+	f.t.Helper()
+	uri, err := f.URI(host)
+	require.NoError(f.t, err)
+	watch := exec.CommandContext(f.ctx, "virsh", "-c", uri, "event", vm, "--event", kind, "--timeout", fmt.Sprint(int(patience.Seconds())))
+	said := make(chan string, 1)
+	go func() {
+		out, _ := watch.CombinedOutput()
+		said <- string(out)
+	}()
+	return said
+}

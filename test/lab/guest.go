@@ -32,7 +32,7 @@ func (l *Lab) defineGuests(ctx context.Context, host Host, progress func(string)
 			continue
 		}
 		group.Go(func() error { return l.makeImage(groupCtx, vm) })
-		definition, err := domain(vm)
+		definition, err := l.domain(vm)
 		if err != nil {
 			return err
 		}

@@ -45,14 +45,16 @@ func (l *Lab) connect(ctx context.Context, host Host, cut bool) error {
 		return err
 	}
 	if err := netns.IP(ctx, switchNetNS(l.id),
-		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", host.Name, hostMAC(l.id, host.Name), host.NetNS),
+		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", host.Name, macAddress(l.id, host.Name), host.NetNS),
 		fmt.Sprintf("link set %s master br0 %s", host.Name, upDown(!cut)),
 	); err != nil {
 		return err
 	}
 	return netns.IP(ctx, host.NetNS,
 		fmt.Sprintf("addr add %s/24 dev eth0", host.Address),
-		"link set eth0 up")
+		"link set eth0 up",
+		"link add "+guestBridge+" type bridge stp_state 0 forward_delay 0",
+		"link set "+guestBridge+" up")
 }
 
 func upDown(up bool) string {

@@ -31,6 +31,9 @@ type Options struct {
 	// Binary is the lab command, which Up runs inside the hosts and as the
 	// sampler. Default: this process if it is that, else $LAB_BINARY, else bin/lab in the checkout.
 	Binary string
+	// SmallPool puts the images on a file system of SmallPool bytes, in memory, which
+	// may be filled.
+	SmallPool bool
 	// NoWaitGuests returns when the guests are started, not when each of them
 	// has acknowledged its first write.
 	NoWaitGuests bool
@@ -39,6 +42,8 @@ type Options struct {
 	Guard bool
 	// KeepFailed leaves what there is of a lab that did not come up.
 	KeepFailed bool
+	// Power gives each host in the site file a power command: see [Lab.PowerCommand].
+	Power bool
 	// Progress, if set, is called with one line for each thing done. It may be
 	// called by several goroutines at once.
 	Progress func(line string)
@@ -63,14 +68,16 @@ type VM struct {
 
 // Info is what Up made.
 type Info struct {
-	Name     string    `json:"name"`
-	Dir      string    `json:"dir"`
-	Hosts    []Host    `json:"hosts"`
-	VMs      []VM      `json:"vms"`
-	SiteFile string    `json:"siteFile"`
-	Storage  Storage   `json:"storage"`
-	Subnet   string    `json:"subnet"`
-	Created  time.Time `json:"created"`
+	Name     string  `json:"name"`
+	Dir      string  `json:"dir"`
+	Hosts    []Host  `json:"hosts"`
+	VMs      []VM    `json:"vms"`
+	SiteFile string  `json:"siteFile"`
+	Storage  Storage `json:"storage"`
+	// SmallPool: see Options.
+	SmallPool bool      `json:"smallPool,omitempty"`
+	Subnet    string    `json:"subnet"`
+	Created   time.Time `json:"created"`
 	// Up is false while the lab is being built, and stays false if that failed.
 	Up bool `json:"up"`
 	// Binary is the lab command that runs its sampler.

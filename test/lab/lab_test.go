@@ -44,6 +44,7 @@ func TestLab(t *testing.T) {
 		{"is as described", isAsDescribed},
 		{"kill and start", killAndStart},
 		{"hang and unhang", hangAndUnhang},
+		{"hang and unhang guest", hangAndUnhangGuest},
 		{"panic", panics},
 		{"migration", migration},
 		{"cut and heal", cutAndHeal},
@@ -167,6 +168,37 @@ func hangAndUnhang(f fixture) {
 	f.done(f.Unhang(f.ctx, "VM1"))
 	f.advances("VM1")
 	require.Equal(f.t, 2, f.vm("VM1").Starts)
+}
+
+func hangAndUnhangGuest(f fixture) {
+	f.done(f.HangGuest(f.ctx, "VM1"))
+	require.True(f.t, f.vm("VM1").Copies[0].Held)
+	require.False(f.t, f.vm("VM1").Copies[0].Stopped)
+	f.stands("A", "VM1") // by figures that QEMU gives
+	require.Contains(f.t, f.virsh("A", "domstate", "VM1"), "running", "libvirt does not know")
+	stopped := f.vm("VM1").Acked
+	f.advances("VM2")
+	require.Equal(f.t, stopped, f.vm("VM1").Acked)
+	_, err := f.HangGuest(f.ctx, "VM1")
+	require.ErrorContains(f.t, err, "lab unhang-guest VM1")
+	f.done(f.UnhangGuest(f.ctx, "VM1"))
+	f.advances("VM1")
+	require.False(f.t, f.vm("VM1").Copies[0].Held)
+	_, err = f.UnhangGuest(f.ctx, "VM1")
+	require.ErrorContains(f.t, err, "not held")
+	require.Equal(f.t, 2, f.vm("VM1").Starts)
+
+	// The holder goes with its QEMU, and does not keep it from going.
+	f.done(f.HangGuest(f.ctx, "VM1"))
+	f.sample("end", "VM1", f.done(f.Kill(f.ctx, "VM1")))
+	f.state("A", "VM1", "shut off (crashed)")
+	eventually(f.t, "nobody holds VM1", func() bool {
+		pids, err := f.holders("VM1")
+		require.NoError(f.t, err)
+		return len(pids) == 0
+	})
+	f.virsh("A", "start", "VM1")
+	f.advances("VM1")
 }
 
 func panics(f fixture) {

@@ -91,11 +91,19 @@ func hostUUID(id, host string) string {
 	return uuid.NewSHA1(uuid.NameSpaceOID, []byte("holdfast lab "+id+" host "+host)).String()
 }
 
-// hostMAC is the hardware address of a host. It stays when the host loses its
-// power, as a machine's does: with another one, its peers would go on sending to
-// the old one for up to a minute.
-func hostMAC(id, host string) string {
-	sum := sha256.Sum256([]byte(id + " " + host))
+// guestBridge is the bridge on every host that its guests' interfaces are on.
+// Nothing else is.
+const guestBridge = "guests"
+
+// taskSocket is where a host has the channel by which a guest is given tasks. It
+// is in the host's /run, and goes with it.
+func taskSocket(vm string) string { return filepath.Join(hostRun, "lab-"+vm+".sock") }
+
+// macAddress is the hardware address of a host or a guest. A host's stays when it
+// loses its power, as a machine's does: with another one, its peers would go on
+// sending to the old one for up to a minute.
+func macAddress(id, name string) string {
+	sum := sha256.Sum256([]byte(id + " " + name))
 	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", sum[0], sum[1], sum[2])
 }
 

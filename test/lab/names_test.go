@@ -49,7 +49,7 @@ func TestHostsHaveTheirOwnIdentity(t *testing.T) {
 	seen := map[string]string{}
 	for _, id := range []string{identity("/a"), identity("/b")} {
 		for i := range MaxHosts {
-			for _, name := range []string{hostUUID(id, hostName(i)), hostMAC(id, hostName(i)), hostNetNS(id, hostName(i))} {
+			for _, name := range []string{hostUUID(id, hostName(i)), macAddress(id, hostName(i)), hostNetNS(id, hostName(i))} {
 				require.NotContains(t, seen, name)
 				seen[name] = id
 			}

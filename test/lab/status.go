@@ -90,6 +90,7 @@ type QEMU struct {
 	PID      int    `json:"pid"` // in the root namespace
 	Host     string `json:"host"`
 	Stopped  bool   `json:"stopped"`  // by SIGSTOP
+	Held     bool   `json:"held"`     // its virtual CPUs are, QEMU itself is not
 	Incoming bool   `json:"incoming"` // started to receive a migration
 }
 
@@ -221,7 +222,9 @@ func (l *Lab) copies(vm VM) ([]QEMU, error) {
 	found := []QEMU{}
 	for _, p := range processes {
 		if q, is := procfs.ParseQEMU(p.Args); is && q.UUID == vm.UUID {
-			found = append(found, QEMU{PID: p.PID, Host: hosts[p.NetNS], Stopped: p.Stopped(), Incoming: q.Incoming})
+			threads, _ := procfs.Default.VCPUs(p.PID) // none, if it ends this very moment
+			isHeld := slices.ContainsFunc(threads, func(thread int) bool { return procfs.Default.Held(p.PID, thread) })
+			found = append(found, QEMU{PID: p.PID, Host: hosts[p.NetNS], Stopped: p.Stopped(), Held: isHeld, Incoming: q.Incoming})
 		}
 	}
 	slices.SortFunc(found, func(a, b QEMU) int { return strings.Compare(a.Host, b.Host) })

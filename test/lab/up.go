@@ -93,7 +93,7 @@ func plan(o *Options) (*Lab, error) {
 	if l.info.Binary, err = findBinary(o.Binary); err != nil {
 		return nil, err
 	}
-	l.info.Storage = o.Storage
+	l.info.Storage, l.info.SmallPool = o.Storage, o.SmallPool
 	l.info.SiteFile = l.file("site.yaml")
 	l.info.Created = time.Now().UTC()
 	for i := range o.Hosts {
@@ -145,7 +145,7 @@ func preflight() error {
 	}
 	var missing []string
 	for _, program := range []string{
-		"ip", "nsenter", "unshare", "setsid", "tini", "virtlogd", "libvirtd", "virsh", "qemu-img", "qemu-io", "qemu-system-x86_64", "apt-get", "dpkg-deb", "go",
+		"ip", "nsenter", "ebtables-nft-restore", "unshare", "setsid", "tini", "virtlogd", "libvirtd", "virsh", "qemu-img", "qemu-io", "qemu-system-x86_64", "apt-get", "dpkg-deb", "go",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			missing = append(missing, program)
@@ -165,6 +165,11 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	}
 	if o.Guard {
 		if err := l.startGuard(ctx); err != nil {
+			return err
+		}
+	}
+	if o.SmallPool {
+		if err := l.mountSmallPools(); err != nil {
 			return err
 		}
 	}
@@ -196,7 +201,11 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	if err := l.keepCapabilities(hostName(0), cache); err != nil {
 		return err
 	}
-	if err := os.WriteFile(l.info.SiteFile, []byte(l.siteFile()), 0o644); err != nil {
+	site, err := l.siteFile(o.Power)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(l.info.SiteFile, []byte(site), 0o644); err != nil {
 		return err
 	}
 	l.info.Up = true

@@ -42,11 +42,17 @@ func testHungLibvirtd(t *testing.T, s *suite) {
 		require.FailNow(t, "the call did not return by its deadline")
 	}
 	// Until it goes on, nothing works and nothing hangs.
-	for range 3 {
+	for name, call := range map[string]func(context.Context) error{
+		"Domain":    func(ctx context.Context) error { _, err := s.Host.Domain(ctx, s.VM.UUID); return err },
+		"Node":      func(ctx context.Context) error { _, err := s.Host.Node(ctx); return err },
+		"Pools":     func(ctx context.Context) error { _, err := s.Host.Pools(ctx); return err },
+		"GuestTime": func(ctx context.Context) error { _, err := s.Host.GuestTime(ctx, s.VM.UUID); return err },
+	} {
 		ctx, cancel := s.brief()
-		_, err := s.Host.Domain(ctx, s.VM.UUID)
+		err := call(ctx)
 		cancel()
-		require.True(t, gone(err), "%v", err)
+		require.True(t, gone(err), "%s: %v", name, err)
+		require.NotErrorIs(t, err, hypervisor.ErrNoAgent, "nobody asked an agent")
 	}
 	s.pull(t, "ResumeLibvirtd", s.ResumeLibvirtd)
 	s.waitAnswer(t)
@@ -167,7 +173,9 @@ func testConcurrent(t *testing.T, s *suite) {
 				_, errs2 := s.Host.Domain(s.ctx, s.Neighbour.UUID)
 				_, errs3 := s.Host.Stats(s.ctx)
 				_, errs4 := s.Host.Definition(s.ctx, s.Neighbour.UUID)
-				if err := errors.Join(errs1, errs2, errs3, errs4); err != nil {
+				_, errs5 := s.Host.Node(s.ctx)
+				_, errs6 := s.Host.Pools(s.ctx)
+				if err := errors.Join(errs1, errs2, errs3, errs4, errs5, errs6); err != nil {
 					select {
 					case failures <- err:
 					default:
@@ -253,6 +261,10 @@ func (s *suite) requireClosed(t *testing.T) {
 	require.ErrorIs(t, s.Host.Connect(s.ctx), hypervisor.ErrClosed)
 	require.ErrorIs(t, s.Host.Start(s.ctx, s.VM.UUID), hypervisor.ErrClosed)
 	_, err = s.Host.Stats(s.ctx)
+	require.ErrorIs(t, err, hypervisor.ErrClosed)
+	_, err = s.Host.Pools(s.ctx)
+	require.ErrorIs(t, err, hypervisor.ErrClosed)
+	_, err = s.Host.GuestTime(s.ctx, s.VM.UUID)
 	require.ErrorIs(t, err, hypervisor.ErrClosed)
 	_, err = s.Host.Events(s.ctx)
 	require.ErrorIs(t, err, hypervisor.ErrClosed)

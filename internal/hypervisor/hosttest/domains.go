@@ -51,6 +51,11 @@ func testLookUp(t *testing.T, s *suite) {
 	} {
 		require.ErrorIs(t, call(s.ctx, unknown), hypervisor.ErrNotFound, name)
 	}
+	_, err = s.Host.DiskErrors(s.ctx, unknown)
+	require.ErrorIs(t, err, hypervisor.ErrNotFound)
+	_, err = s.Host.GuestTime(s.ctx, unknown)
+	require.ErrorIs(t, err, hypervisor.ErrNotFound)
+	require.ErrorIs(t, s.Host.Annotate(s.ctx, unknown, "<vm/>"), hypervisor.ErrNotFound)
 }
 
 func testDefinition(t *testing.T, s *suite) {
@@ -160,10 +165,16 @@ func testStats(t *testing.T, s *suite) {
 	for _, b := range st.Blocks {
 		require.NotEmpty(t, b.Device)
 		require.Positive(t, b.Capacity)
+		require.Positive(t, b.Physical)
 	}
 	for _, n := range st.Nets {
 		require.NotEmpty(t, n.Device)
 	}
+
+	s.poll(t, func() (bool, any) {
+		later, _ := s.stats(t, s.VM.UUID)
+		return later.VCPUTime > st.VCPUTime, []any{st, later}
+	}, "its virtual CPUs execute nothing")
 
 	require.NoError(t, s.Host.Destroy(s.ctx, s.VM.UUID))
 	_, ok = s.stats(t, s.VM.UUID)
@@ -203,6 +214,12 @@ func testHungDomain(t *testing.T, s *suite) {
 	defer cancel()
 	require.ErrorIs(t, s.Host.Reset(ctx, s.VM.UUID), hypervisor.ErrTimeout)
 	require.NoError(t, s.Host.Connect(s.ctx), "libvirtd is well")
+	ctx, cancel = s.brief()
+	defer cancel()
+	_, err := s.Host.DiskErrors(ctx, s.VM.UUID)
+	require.ErrorIs(t, err, hypervisor.ErrTimeout)
+	_, err = s.Host.GuestTime(s.ctx, s.VM.UUID)
+	require.ErrorIs(t, err, hypervisor.ErrNoAgent)
 
 	s.pull(t, "Unhang", s.Unhang)
 	s.poll(t, func() (bool, any) {

@@ -27,8 +27,11 @@ type Fixture struct {
 	// HostName is what Host.Name has to say.
 	HostName string
 
-	// VM and Neighbour are persistent, and run on Host.
+	// VM and Neighbour are persistent, and run on Host. VM has a guest agent, and a
+	// disk called vda that its guest writes to all the time.
 	VM, Neighbour VM
+	// Pool is a storage pool of Host that runs and starts with it.
+	Pool string
 
 	// Kill ends the QEMU of VM with SIGKILL.
 	Kill func(context.Context) error
@@ -38,6 +41,14 @@ type Fixture struct {
 	Pause, Destroy func(context.Context) error
 	// Hang stops the QEMU of VM with SIGSTOP, and Unhang lets it go on.
 	Hang, Unhang func(context.Context) error
+	// HangGuest makes the guest of VM, and so its agent, stand still, while its QEMU
+	// is well.
+	HangGuest, UnhangGuest func(context.Context) error
+	// FailDisk leaves no room for what the guest of VM writes; MendDisk makes some.
+	FailDisk, MendDisk func(context.Context) error
+	// LosePool takes away the storage under Pool, and RestorePool brings it back
+	// and starts it.
+	LosePool, RestorePool func(context.Context) error
 	// HangLibvirtd stops the host's libvirtd with SIGSTOP.
 	HangLibvirtd, ResumeLibvirtd func(context.Context) error
 	// KillLibvirtd ends it with SIGKILL; the VMs run on.
@@ -78,6 +89,15 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Panic", testPanic},
 		{"Stats", testStats},
 		{"HungDomain", testHungDomain},
+		{"Node", testNode},
+		{"Pools", testPools},
+		{"LostPool", testLostPool},
+		{"DiskErrors", testDiskErrors},
+		{"NoSpace", testNoSpace},
+		{"GuestTime", testGuestTime},
+		{"HungGuest", testHungGuest},
+		{"AgentEvents", testAgentEvents},
+		{"Annotate", testAnnotate},
 		{"HungLibvirtd", testHungLibvirtd},
 		{"HungLibvirtdCatchesUp", testHungLibvirtdCatchesUp},
 		{"LibvirtdRestart", testLibvirtdRestart},

@@ -23,6 +23,17 @@ func call[T any](ctx context.Context, h *Host, doing string, do func(*link) (T, 
 
 // callWithin is call, unless that many calls hang already.
 func callWithin[T any](ctx context.Context, h *Host, most int32, doing string, do func(*link) (T, error)) (T, error) {
+	return callIn(ctx, h, doing, func(s *session) (lane, error) {
+		if n := s.stuck.Load(); n >= most {
+			return lane{}, fmt.Errorf("%s on %s: %d earlier calls hang there, each on a domain whose QEMU does not answer: resume or destroy those: %w",
+				doing, h.opts.Name, n, hypervisor.ErrTimeout)
+		}
+		return s.calls, nil
+	}, do)
+}
+
+// callIn is call in the lane that choose names.
+func callIn[T any](ctx context.Context, h *Host, doing string, choose func(*session) (lane, error), do func(*link) (T, error)) (T, error) {
 	var none T
 	ctx, cancel := h.bounded(ctx)
 	defer cancel()
@@ -33,21 +44,21 @@ func callWithin[T any](ctx context.Context, h *Host, most int32, doing string, d
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", doing, err)
 	}
-	if n := s.stuck.Load(); n >= most {
-		return none, fmt.Errorf("%s on %s: %d earlier calls hang there, each on a domain whose QEMU does not answer: resume or destroy those: %w",
-			doing, h.opts.Name, n, hypervisor.ErrTimeout)
+	in, err := choose(s)
+	if err != nil {
+		return none, err
 	}
 	select {
-	case s.slots <- struct{}{}:
+	case in.slots <- struct{}{}:
 	case <-s.gone:
 		return none, h.lost(doing)
 	case <-ctx.Done():
 		s.suspect()
-		return none, h.ended(ctx, doing)
+		return none, h.ended(ctx, doing+", behind others that are not answered yet,")
 	case <-h.ctx.Done():
 		return none, h.errClosed()
 	}
-	replies, abandon := run(ctx, s, do)
+	replies, abandon := run(ctx, s, in, do)
 	select {
 	case r := <-replies:
 		return finish(s, doing, r)
@@ -74,14 +85,22 @@ type reply[T any] struct {
 
 // run starts do on a goroutine of its own, which ends when libvirt returns. The
 // slot that the caller took goes back when somebody has had the reply, or with
-// abandon, which says that nobody waits for it any more.
-func run[T any](ctx context.Context, s *session, do func(*link) (T, error)) (replies <-chan reply[T], abandon func()) {
+// abandon, which says that nobody waits for it any more; in a lane that keeps,
+// when libvirt returns.
+func run[T any](ctx context.Context, s *session, in lane, do func(*link) (T, error)) (replies <-chan reply[T], abandon func()) {
 	out := make(chan reply[T], 1)
+	if in.keeps {
+		go func() {
+			out <- onLink(ctx, s, do)
+			<-in.slots
+		}()
+		return out, func() {}
+	}
 	var over atomic.Bool // the first who sets it gives back the slot
 	go func() {
 		out <- onLink(ctx, s, do)
 		if over.CompareAndSwap(false, true) {
-			<-s.slots
+			<-in.slots
 		} else {
 			s.stuck.Add(-1)
 		}
@@ -89,7 +108,7 @@ func run[T any](ctx context.Context, s *session, do func(*link) (T, error)) (rep
 	return out, func() {
 		s.stuck.Add(1) // first, so that it never sinks below zero
 		if over.CompareAndSwap(false, true) {
-			<-s.slots
+			<-in.slots
 		} else {
 			s.stuck.Add(-1)
 		}

@@ -26,9 +26,9 @@ import (
 const patience = 60 * time.Second // guests are emulated, and the machine has others to serve
 
 func TestConformance(t *testing.T) {
-	l := labUp(t, 2, 4)
+	l := labUp(t, lab.Options{Hosts: 2, VMs: 4, SmallPool: true})
+	b := &bench{Lab: l, host: "A", vm: "VM1"}
 	hosttest.Run(t, func(t *testing.T) hosttest.Fixture {
-		b := &bench{Lab: l, host: "A", vm: "VM1"}
 		b.repair(t)
 		virsh := func(args ...string) func(context.Context) error {
 			return func(ctx context.Context) error {
@@ -39,6 +39,12 @@ func TestConformance(t *testing.T) {
 		on := func(name string, do func(context.Context, string) (time.Time, error)) func(context.Context) error {
 			return func(ctx context.Context) error {
 				_, err := do(ctx, name)
+				return err
+			}
+		}
+		inject := func(kind lab.FaultKind, target string) func(context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := l.Inject(ctx, kind, target, "")
 				return err
 			}
 		}
@@ -56,6 +62,10 @@ func TestConformance(t *testing.T) {
 			Kill:  on("VM1", l.Kill),
 			Panic: b.panicVM,
 			Pause: virsh("suspend", "VM1"), Destroy: virsh("destroy", "VM1"),
+			Pool:      "images",
+			HangGuest: inject(lab.FaultHangGuest, "VM1"), UnhangGuest: inject(lab.FaultUnhangGuest, "VM1"),
+			FailDisk: b.fillDisk, MendDisk: inject(lab.FaultEmptyPool, "A"),
+			LosePool: inject(lab.FaultLosePool, "A"), RestorePool: inject(lab.FaultRestorePool, "A"),
 			Hang: on("VM1", l.Hang), Unhang: on("VM1", l.Unhang),
 			HangLibvirtd: on("A", l.HangLibvirtd), ResumeLibvirtd: on("A", l.StartLibvirtd),
 			KillLibvirtd: on("A", l.KillLibvirtd), StartLibvirtd: on("A", l.StartLibvirtd),
@@ -65,7 +75,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func labUp(t *testing.T, hosts, vms int) *lab.Lab {
+func labUp(t *testing.T, o lab.Options) *lab.Lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -74,7 +84,8 @@ func labUp(t *testing.T, hosts, vms int) *lab.Lab {
 	if _, err := lab.Down(ctx, "", name); err != nil && !errors.Is(err, lab.ErrNotFound) {
 		require.NoError(t, err)
 	}
-	l, err := lab.Up(ctx, lab.Options{Name: name, Hosts: hosts, VMs: vms, NoWaitGuests: true, Guard: true})
+	o.Name, o.NoWaitGuests, o.Guard = name, true, true
+	l, err := lab.Up(ctx, o)
 	require.NoError(t, err, "this test needs root, QEMU and libvirt, and bin/lab: go build -o bin/lab ./test/lab/cmd/lab")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -113,9 +124,21 @@ func (b *bench) repair(t *testing.T) {
 				_, err := b.Unhang(ctx, vm.Name)
 				require.NoError(t, err)
 			}
+			if c.Held {
+				_, err := b.Inject(ctx, lab.FaultUnhangGuest, vm.Name, "")
+				require.NoError(t, err)
+			}
 		}
 	}
-	out, err := b.Virsh(ctx, b.host, "domstate", b.vm)
+	out, err := b.Virsh(ctx, b.host, "pool-info", "images")
+	require.NoError(t, err)
+	if !strings.Contains(out, "running") {
+		_, err = b.Inject(ctx, lab.FaultRestorePool, b.host, "")
+		require.NoError(t, err)
+	}
+	_, err = b.Inject(ctx, lab.FaultEmptyPool, b.host, "")
+	require.NoError(t, err)
+	out, err = b.Virsh(ctx, b.host, "domstate", b.vm)
 	require.NoError(t, err)
 	switch state := strings.TrimSpace(out); state {
 	case "running":
@@ -150,9 +173,29 @@ func (b *bench) describe(t *testing.T, vm string) hosttest.VM {
 	return hosttest.VM{UUID: info["UUID"], Name: vm, Memory: kib << 10, VCPUs: cpus}
 }
 
-// panicVM waits for the guest to write, because one that is still booting does
-// not know yet how to panic.
 func (b *bench) panicVM(ctx context.Context) error {
+	if err := b.waitWrites(ctx); err != nil {
+		return err
+	}
+	_, err := b.Panic(ctx, b.vm)
+	return err
+}
+
+// fillDisk makes the guest write where no room is left.
+func (b *bench) fillDisk(ctx context.Context) error {
+	if err := b.waitWrites(ctx); err != nil {
+		return err
+	}
+	if _, err := b.Do(ctx, b.vm, lab.TaskWrite, lab.TaskOptions{}); err != nil {
+		return err
+	}
+	_, err := b.Inject(ctx, lab.FaultFillPool, b.host, "")
+	return err
+}
+
+// waitWrites waits for the guest to write: one that is still booting does
+// nothing yet, and does not know how to panic.
+func (b *bench) waitWrites(ctx context.Context) error {
 	acked := func() (uint64, error) {
 		status, err := b.Status(ctx)
 		if err != nil {
@@ -174,12 +217,7 @@ func (b *bench) panicVM(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		now, err := acked()
-		if err != nil {
-			return err
-		}
-		if now > before {
-			_, err := b.Panic(ctx, b.vm)
+		if now, err := acked(); err != nil || now > before {
 			return err
 		}
 		select {

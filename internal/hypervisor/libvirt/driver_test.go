@@ -169,6 +169,8 @@ func TestOptionsAreChecked(t *testing.T) {
 	require.ErrorContains(t, err, "whole seconds")
 	_, err = New(Options{Name: "A", URI: "test:///default", MaxInFlight: 1})
 	require.ErrorContains(t, err, "MaxInFlight")
+	_, err = New(Options{Name: "A", URI: "test:///default", AgentPatience: time.Minute})
+	require.ErrorContains(t, err, "AgentPatience")
 }
 
 func TestSecretsStayOut(t *testing.T) {

@@ -4,7 +4,10 @@ package libvirt
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,12 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"holdfast/internal/hypervisor"
+	"holdfast/test/lab"
 )
 
 // Faults of the real thing that the simulated one does not have, and that the
 // suite for both cannot ask for.
 func TestFaults(t *testing.T) {
-	l := labUp(t, 2, 6) // VM1, VM3 and VM5 on A
+	l := labUp(t, lab.Options{Hosts: 2, VMs: 6}) // VM1, VM3 and VM5 on A
 	b := &bench{Lab: l, host: "A", vm: "VM1"}
 	for _, c := range []struct {
 		name string
@@ -30,6 +34,10 @@ func TestFaults(t *testing.T) {
 		{"DestroyOfHungDomain", testDestroyOfHungDomain},
 		{"FailedStart", testFailedStart},
 		{"ManagedSave", testManagedSave},
+		{"PoolWithoutStorage", testPoolWithoutStorage},
+		{"AnnotationIsLive", testAnnotationIsLive},
+		{"MuteAgent", testMuteAgent},
+		{"GuestClock", testGuestClock},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b.repair(t)
@@ -261,6 +269,82 @@ func testManagedSave(t *testing.T, b *bench) {
 	d, err = h.Domain(t.Context(), vm.UUID)
 	require.NoError(t, err)
 	require.False(t, d.ManagedSave)
+	require.NoError(t, h.Close())
+}
+
+// A pool whose storage is gone is none of the others' business. libvirt stops it
+// when it is asked to look.
+func testPoolWithoutStorage(t *testing.T, b *bench) {
+	ctx := t.Context()
+	h := b.connect(t, "A")
+	const name, target = "passing", "/run/hypervisor-passing"
+	for _, args := range [][]string{
+		{"pool-define-as", name, "dir", "--target", target}, {"pool-build", name}, {"pool-start", name},
+	} {
+		_, err := b.Virsh(ctx, "A", args...)
+		require.NoError(t, err)
+	}
+	read := func() (other, passing hypervisor.Pool) {
+		pools, err := h.Pools(ctx)
+		require.NoError(t, err)
+		require.Len(t, pools, 2)
+		if pools[0].Name == name {
+			pools[0], pools[1] = pools[1], pools[0]
+		}
+		require.Equal(t, hypervisor.PoolRunning, pools[0].State)
+		require.Equal(t, []any{name, target, false}, []any{pools[1].Name, pools[1].Target, pools[1].Autostart})
+		return pools[0], pools[1]
+	}
+	_, p := read()
+	require.Equal(t, hypervisor.PoolRunning, p.State)
+	require.NoError(t, os.Remove(filepath.Join(b.root(t), target)))
+	_, p = read()
+	require.Equal(t, hypervisor.PoolInactive, p.State)
+	require.Contains(t, p.Error, target)
+	require.Zero(t, p.Capacity)
+	_, p = read()
+	require.Equal(t, hypervisor.PoolInactive, p.State)
+	require.Empty(t, p.Error)
+
+	_, err := b.Virsh(ctx, "A", "pool-undefine", name)
+	require.NoError(t, err)
+	pools, err := h.Pools(ctx)
+	require.NoError(t, err)
+	require.Len(t, pools, 1)
+	require.NoError(t, h.Close())
+}
+
+// root is where the host's files are, as any QEMU on it sees them.
+func (b *bench) root(t *testing.T) string {
+	t.Helper()
+	status, err := b.Status(t.Context())
+	require.NoError(t, err)
+	for _, vm := range status.VMs {
+		for _, c := range vm.Copies {
+			if c.Host == b.host {
+				return fmt.Sprintf("/proc/%d/root", c.PID)
+			}
+		}
+	}
+	require.FailNow(t, "no guest runs on the host, whose files could be reached", b.host)
+	return ""
+}
+
+func testAnnotationIsLive(t *testing.T, b *bench) {
+	ctx := t.Context()
+	h := b.connect(t, "A")
+	vm := b.describe(t, "VM1")
+	for _, c := range []struct {
+		element string
+		there   bool
+	}{{`<vm xmlns="` + metadataURI + `" mode="repair"/>`, true}, {"", false}} {
+		require.NoError(t, h.Annotate(ctx, vm.UUID, c.element))
+		for _, args := range [][]string{{"dumpxml", "VM1"}, {"dumpxml", "VM1", "--inactive"}} {
+			out, err := b.Virsh(ctx, "A", args...)
+			require.NoError(t, err)
+			require.Equal(t, c.there, strings.Contains(out, `<holdfast:vm xmlns:holdfast="`+metadataURI+`" mode="repair"/>`), args)
+		}
+	}
 	require.NoError(t, h.Close())
 }
 

@@ -34,6 +34,8 @@ type Host struct {
 	lastErr  error
 	nextTry  time.Time
 	changed  chan struct{} // closed and replaced when current changes
+
+	questions map[string]*question // to guest agents, by UUID
 }
 
 var _ hypervisor.Host = (*Host)(nil)
@@ -49,8 +51,9 @@ func New(opts Options) (hypervisor.Host, error) {
 	}
 	h := &Host{
 		opts: opts, addr: parseAddress(opts.URI),
-		log:     opts.Logger.With("host", opts.Name),
-		changed: make(chan struct{}),
+		log:       opts.Logger.With("host", opts.Name),
+		changed:   make(chan struct{}),
+		questions: make(map[string]*question),
 	}
 	h.hub.Buffer = opts.EventBuffer
 	h.ctx, h.cancel = context.WithCancel(context.Background())

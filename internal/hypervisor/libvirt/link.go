@@ -9,8 +9,6 @@ import (
 	"unsafe"
 
 	lv "libvirt.org/go/libvirt"
-
-	"holdfast/internal/hypervisor"
 )
 
 // link is one connection of libvirt's. One goroutine at a time uses it, and the
@@ -101,55 +99,4 @@ func (l *link) waitLast() {
 			return
 		}
 	}
-}
-
-// watch has lost called, once, when the connection is lost, and tell for every
-// event. Both run on the process's event loop, which serves every host, and must
-// not wait.
-func (l *link) watch(lost func(why string), tell func(hypervisor.Event)) error {
-	err := l.conn.RegisterCloseCallback(func(_ *lv.Connect, why lv.ConnectCloseReason) { lost(closeWords[why]) })
-	if err != nil && !noSupport(err) {
-		return fmt.Errorf("watch the connection: %w", err)
-	}
-	// Name and UUID are in the object, so asking for them asks nobody.
-	about := func(d *lv.Domain, kind hypervisor.EventKind, why hypervisor.Reason) {
-		ev := l.host.event(kind, why)
-		ev.UUID, _ = d.GetUUIDString()
-		ev.Name, _ = d.GetName()
-		tell(ev)
-	}
-	for _, register := range []func() (int, error){
-		func() (int, error) {
-			return l.conn.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, ev *lv.DomainEventLifecycle) {
-				if words, known := lifecycleWords[ev.Event]; known { // a later libvirt's show in the listing
-					about(d, words.kind, at(words.details, ev.Detail))
-				}
-			})
-		},
-		func() (int, error) {
-			return l.conn.DomainEventRebootRegister(nil, func(_ *lv.Connect, d *lv.Domain) {
-				about(d, hypervisor.EventRebooted, "")
-			})
-		},
-		func() (int, error) {
-			return l.conn.DomainEventWatchdogRegister(nil, func(_ *lv.Connect, d *lv.Domain, ev *lv.DomainEventWatchdog) {
-				about(d, hypervisor.EventWatchdog, at(watchdogWords, int(ev.Action)))
-			})
-		},
-		func() (int, error) {
-			return l.conn.DomainEventIOErrorReasonRegister(nil, func(_ *lv.Connect, d *lv.Domain, ev *lv.DomainEventIOErrorReason) {
-				about(d, hypervisor.EventIOError, ioErrorWord(ev.Reason))
-			})
-		},
-	} {
-		id, err := register()
-		if noSupport(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("subscribe to events: %w", err)
-		}
-		l.callbacks = append(l.callbacks, id)
-	}
-	return nil
 }

@@ -42,7 +42,7 @@ var startLibrary = sync.OnceValue(func() error {
 // function up at its first call and takes no lock for it, so two hosts that
 // make the same first call at once could find it half looked up.
 func warmUp() {
-	conn, dom := &lv.Connect{}, &lv.Domain{}
+	conn, dom, pool := &lv.Connect{}, &lv.Domain{}, &lv.StoragePool{}
 	_, _ = lv.NewConnectWithAuth("holdfast-no-such-driver:///", nil, 0)
 	_, _ = lv.NewConnectWithAuth("holdfast-no-such-driver:///", refuseToType, 0)
 	_ = conn.SetKeepAlive(1, 1)
@@ -57,6 +57,10 @@ func warmUp() {
 	_ = conn.DomainEventDeregister(0)
 	_ = conn.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) {})
 	_ = conn.UnregisterCloseCallback()
+	_, _ = conn.GetNodeInfo()
+	_, _ = conn.GetMemoryStats(0, 0)
+	_, _ = conn.GetCPUStats(0, 0)
+	_, _ = conn.ListAllStoragePools(0)
 	_, _ = conn.RawPtr()
 	_ = conn.Ref()
 	_, _ = conn.Close()
@@ -71,6 +75,19 @@ func warmUp() {
 	_ = dom.Destroy()
 	_ = dom.Reset(0)
 	_ = dom.Resume()
+	_, _ = dom.IsActive()
+	_, _ = dom.GetDiskErrors(0)
+	_, _, _ = dom.GetTime(0)
+	_ = dom.AgentSetResponseTimeout(0, 0)
+	_ = dom.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, "", metadataKey, metadataURI, 0)
+	_ = pool.Free()
+	_, _ = pool.GetName()
+	_, _ = pool.GetUUIDString()
+	_, _ = pool.GetAutostart()
+	_, _ = pool.GetXMLDesc(0)
+	_, _ = pool.IsActive()
+	_ = pool.Refresh(0)
+	_, _ = pool.GetInfo()
 }
 
 // roundWithin is how long the event loop may take to go round once. It serves

@@ -49,14 +49,22 @@ type Options struct {
 	// StatsPatience is how long a statistics call may take before a second one is
 	// sent that leaves out the domain the first one hangs on. Default 1 s.
 	StatsPatience time.Duration
+	// AgentPatience is how long a guest agent has to answer, less than the 10 s
+	// after which libvirt itself gives it up. Default 3 s.
+	AgentPatience time.Duration
 	// MaxInFlight bounds the calls under way at once, each on a connection of its
-	// own. Calls that nobody waits for any more do not count. Default 4.
+	// own. Calls that nobody waits for any more do not count, and neither do
+	// storage pools and guest agents, which have up to 4 more. Default 4.
 	MaxInFlight int
 	// EventBuffer is how many unread events one subscriber may have. Default 1024.
 	EventBuffer int
 	// Logger gets what happens to the connection. Default slog.Default().
 	Logger *slog.Logger
 }
+
+// agentTimeout is how many seconds libvirt gives a guest agent, and with it the
+// longest that a question which nobody waits for any more is in others' way.
+const agentTimeout = 10
 
 // Keepalive asks the other end every Interval, in whole seconds, and gives the
 // connection up after Count questions without an answer.
@@ -80,9 +88,13 @@ func (o Options) withDefaults() (Options, error) {
 	defaults(&o.ConnectTimeout, 5*time.Second)
 	defaults(&o.ProbeTimeout, 3*time.Second)
 	defaults(&o.StatsPatience, time.Second)
+	defaults(&o.AgentPatience, 3*time.Second)
 	defaults(&o.MaxInFlight, 4)
 	if o.Keepalive.Interval%time.Second != 0 {
 		return o, fmt.Errorf("host %s: keepalive interval %s: libvirt counts in whole seconds", o.Name, o.Keepalive.Interval)
+	}
+	if o.AgentPatience >= agentTimeout*time.Second {
+		return o, fmt.Errorf("host %s: AgentPatience %s: libvirt gives an agent no more than %d s", o.Name, o.AgentPatience, agentTimeout)
 	}
 	if o.MaxInFlight < 2 {
 		return o, fmt.Errorf("host %s: MaxInFlight %d: needs 2 or more, or a statistics call that hangs finds no way around", o.Name, o.MaxInFlight)

@@ -20,8 +20,10 @@ type session struct {
 	watch *link
 	gone  chan struct{} // closed when the host is lost: callers need not wait
 
-	slots chan struct{} // one for each call that somebody waits for
-	stuck atomic.Int32  // calls under way that nobody waits for any more
+	calls  lane         // all but those of the other two
+	stuck  atomic.Int32 // calls of that lane under way that nobody waits for any more
+	agents lane         // questions to guest agents
+	pools  lane         // listings of storage pools
 
 	mu   sync.Mutex
 	over bool    // no link is kept any more
@@ -31,12 +33,25 @@ type session struct {
 	probed  atomic.Int64 // Unix time in ns when the last probe ended
 }
 
+// lane bounds the calls of one sort that are under way at once.
+type lane struct {
+	slots chan struct{} // one for each call that somebody waits for
+	// keeps: a call keeps its slot until libvirt returns, so that no more than
+	// there are slots ever hang, and what hangs here is in nobody else's way.
+	keeps bool
+}
+
 // Calls that do not return each hold one of libvirtd's workers, of which there
 // are 20 by default, and only their domain's end gives it back. Statistics,
-// which nobody needs to act, stop first.
+// which nobody needs to act, stop first. A guest agent and storage that is gone
+// hang by themselves, while QEMU and libvirtd are well: so these have lanes of
+// their own, with a slot for the clocks that are read one after the other, and
+// some for the guests that are suspected.
 const (
 	mostStuckForStats = 4
 	mostStuck         = 12
+	agentsAtOnce      = 3
+	poolsAtOnce       = 1
 )
 
 // openSession reaches the host and subscribes to its events. Like openLink, it
@@ -48,8 +63,10 @@ func openSession(h *Host) (*session, error) {
 	}
 	s := &session{
 		host: h, watch: l,
-		gone:  make(chan struct{}),
-		slots: make(chan struct{}, h.opts.MaxInFlight),
+		gone:   make(chan struct{}),
+		calls:  lane{slots: make(chan struct{}, h.opts.MaxInFlight)},
+		agents: lane{slots: make(chan struct{}, agentsAtOnce), keeps: true},
+		pools:  lane{slots: make(chan struct{}, poolsAtOnce), keeps: true},
 	}
 	lost := func(why string) { h.drop(s, why) }
 	if err := l.watch(lost, func(ev hypervisor.Event) { h.publish(s, ev) }); err != nil {

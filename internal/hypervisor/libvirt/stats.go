@@ -100,12 +100,13 @@ func (r record) stats(now time.Time) (s hypervisor.DomainStats, complete bool) {
 		case "net":
 			iface(&s, rest, p)
 			continue
+		case "vcpu":
+			vcpu(&s, rest, p)
+			continue
 		}
 		switch p.Key {
 		case "cpu.time": // ns
 			s.CPUTime = time.Duration(p.Number)
-		case "vcpu.current":
-			s.VCPUs = int(p.Number)
 		case "balloon.maximum":
 			s.MemoryMax = p.Number * kib
 		case "balloon.current":
@@ -114,11 +115,26 @@ func (r record) stats(now time.Time) (s hypervisor.DomainStats, complete bool) {
 			s.MemoryAvailable = p.Number * kib
 		case "balloon.unused":
 			s.MemoryUnused = p.Number * kib
+		case "balloon.usable":
+			s.MemoryUsable = p.Number * kib
 		case "balloon.rss":
 			complete = true
 		}
 	}
 	return s, complete
+}
+
+// vcpu reads "current", or one parameter of one of them, such as "3.delay".
+func vcpu(s *hypervisor.DomainStats, rest string, p param) {
+	number, key, _ := strings.Cut(rest, ".")
+	switch {
+	case number == "current":
+		s.VCPUs = int(p.Number)
+	case key == "time": // ns
+		s.VCPUTime += time.Duration(p.Number)
+	case key == "delay": // ns; libvirt before 7.2 has none
+		s.VCPUDelay += time.Duration(p.Number)
+	}
 }
 
 // mostDevices bounds an index that comes from the host.
@@ -166,6 +182,8 @@ func block(s *hypervisor.DomainStats, rest string, p param) (fromQEMU bool) {
 		b.WriteTime = time.Duration(p.Number)
 	case "allocation":
 		b.Allocation = p.Number
+	case "physical":
+		b.Physical = p.Number
 	case "capacity":
 		b.Capacity = p.Number
 	}

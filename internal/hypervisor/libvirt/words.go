@@ -183,10 +183,27 @@ var closeWords = map[lv.ConnectCloseReason]string{
 	lv.CONNECT_CLOSE_REASON_CLIENT:    "closed by us",
 }
 
-// ioErrorWord is QEMU's own word, such as enospc, if it has one.
-func ioErrorWord(reason string) hypervisor.Reason {
-	if reason == "" {
-		return hypervisor.ReasonIOError
-	}
-	return hypervisor.Reason(reason)
+var agentWords = []hypervisor.Reason{
+	lv.CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:    hypervisor.ReasonAgentConnected,
+	lv.CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED: hypervisor.ReasonAgentDisconnected,
+}
+
+var memoryRecipients = []hypervisor.Reason{
+	lv.DOMAIN_EVENT_MEMORY_FAILURE_RECIPIENT_HYPERVISOR: "hypervisor",
+	lv.DOMAIN_EVENT_MEMORY_FAILURE_RECIPIENT_GUEST:      "guest",
+}
+
+var memoryActions = []hypervisor.Reason{
+	lv.DOMAIN_EVENT_MEMORY_FAILURE_ACTION_IGNORE: "ignore",
+	lv.DOMAIN_EVENT_MEMORY_FAILURE_ACTION_INJECT: "inject",
+	lv.DOMAIN_EVENT_MEMORY_FAILURE_ACTION_FATAL:  "fatal",
+	lv.DOMAIN_EVENT_MEMORY_FAILURE_ACTION_RESET:  "reset",
+}
+
+var poolWords = map[lv.StoragePoolState]hypervisor.PoolState{
+	lv.STORAGE_POOL_INACTIVE:     hypervisor.PoolInactive,
+	lv.STORAGE_POOL_BUILDING:     hypervisor.PoolBuilding,
+	lv.STORAGE_POOL_RUNNING:      hypervisor.PoolRunning,
+	lv.STORAGE_POOL_DEGRADED:     hypervisor.PoolDegraded,
+	lv.STORAGE_POOL_INACCESSIBLE: hypervisor.PoolInaccessible,
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,6 +38,8 @@ type Options struct {
 	// context, after that they fail with ErrUnreachable at once. 0: a cut or
 	// powered off host is lost at once and a hung libvirtd never.
 	DownAfter time.Duration
+	// NoAgents: the guests have no guest agent, and no channel for one.
+	NoAgents bool
 	// EventBuffer is how many unread events one subscriber may have; 0 is
 	// broadcast.DefaultBuffer.
 	EventBuffer int
@@ -55,12 +58,27 @@ type Cluster struct {
 // vm is the identity of a VM, whichever hosts have it defined.
 type vm struct {
 	name, uuid string
+	nic        string // as every host calls it
+
+	load       atomic.Pointer[Load]
+	allocation atomic.Uint64 // bytes of its disk
 
 	mu         sync.Mutex
 	activeOn   []string // hosts where it is active; more than one is a disaster
 	starts     int
 	failStarts int // how many of the next starts fail; negative: all
 	copies     []TwoCopies
+	annotation string   // the latest; goes into its next definition
+	lostBy     *machine // the host that lost it last
+}
+
+func newVM(site string, n int) *vm {
+	name := fmt.Sprintf("VM%d", n)
+	v := &vm{name: name, uuid: uuid.NewSHA1(namespace, []byte(site+"/"+name)).String(), nic: "vnet-" + name}
+	calm := CalmLoad()
+	v.load.Store(&calm)
+	v.allocation.Store(firstAllocated)
+	return v
 }
 
 // VM says what a simulated VM is called.
@@ -87,13 +105,12 @@ func New(opts Options) *Cluster {
 		byVM:   make(map[string]*vm, 2*opts.Hosts*opts.VMsPerHost),
 	}
 	for i := range opts.Hosts {
-		m := newMachine(hostName(i), opts)
+		m := newMachine(i, opts)
 		c.machines = append(c.machines, m)
 		c.byName[m.name] = m
 	}
 	for i := range opts.Hosts * opts.VMsPerHost {
-		name := fmt.Sprintf("VM%d", i+1)
-		v := &vm{name: name, uuid: uuid.NewSHA1(namespace, []byte(opts.Site+"/"+name)).String()}
+		v := newVM(opts.Site, i+1)
 		c.vms = append(c.vms, v)
 		c.byVM[v.name], c.byVM[v.uuid] = v, v
 		m := c.machines[i%opts.Hosts]
@@ -233,6 +250,18 @@ func (v *vm) deactivated(host string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.activeOn = slices.DeleteFunc(v.activeOn, func(h string) bool { return h == host })
+}
+
+// moved is a migration that has come through: it stops here as it goes on there.
+func (v *vm) moved(from, to string) {
+	v.deactivated(from)
+	v.activated(to)
+}
+
+func (v *vm) annotated(element string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.annotation = element
 }
 
 // takeStart counts a start and says whether it must fail.

@@ -28,6 +28,10 @@ func TestConformance(t *testing.T) {
 			Pause: on("VM1", func(name string) error {
 				return c.PauseVM(name, hypervisor.ReasonUser)
 			}),
+			Pool:      simulated.PoolName,
+			HangGuest: on("VM1", c.HangGuest), UnhangGuest: on("VM1", c.UnhangGuest),
+			FailDisk: on("VM1", func(name string) error { return c.FailDisk(name, true) }), MendDisk: on("VM1", c.MendDisk),
+			LosePool: on("A", c.LosePool), RestorePool: on("A", c.RestorePool),
 			Hang: on("VM1", c.HangVM), Unhang: on("VM1", c.UnhangVM),
 			HangLibvirtd: on("A", c.HangLibvirtd), ResumeLibvirtd: on("A", c.ResumeLibvirtd),
 			KillLibvirtd: on("A", c.KillLibvirtd), StartLibvirtd: on("A", c.StartLibvirtd),

@@ -14,26 +14,36 @@ type domain struct {
 	on     *machine
 	state  hypervisor.State
 	reason hypervisor.Reason
-	since  time.Time // when it was booted
-	life   int       // how often it was booted or stopped: tells an old start from a new one
-	hung   bool      // QEMU is stopped: its monitor answers nothing
+	life   int  // how often it was booted or stopped: tells an old start from a new one
+	hung   bool // QEMU is stopped: its monitor answers nothing
 	// waiting is what was asked of the monitor of a hung QEMU.
 	waiting []func()
+
+	annotation string
+	transient  bool // the host forgets it when it stops
+	counters   counters
+	guest      guest
+	badDisk    *hypervisor.DiskError // what every write of the guest ends in; nil: its disk is well
+	diskError  *hypervisor.DiskError // the first that this QEMU has seen
 }
 
 func (d *domain) view() hypervisor.Domain {
 	return hypervisor.Domain{
-		UUID: d.vm.uuid, Name: d.vm.name, State: d.state, Reason: d.reason, Persistent: true,
+		UUID: d.vm.uuid, Name: d.vm.name, State: d.state, Reason: d.reason, Persistent: !d.transient,
 	}
 }
 
-func (d *domain) set(s hypervisor.State, r hypervisor.Reason) { d.state, d.reason = s, r }
+func (d *domain) set(s hypervisor.State, r hypervisor.Reason) {
+	d.settle(time.Now())
+	d.state, d.reason = s, r
+}
 
 // boot makes d run at once, without counting it as a start.
 func (d *domain) boot() {
 	d.life++
 	d.set(hypervisor.StateRunning, hypervisor.ReasonBooted)
-	d.since = time.Now()
+	d.counters = fresh(d.counters.at)
+	d.guest, d.diskError = guest{}, nil
 	d.vm.activated(d.on.name)
 }
 
@@ -57,8 +67,11 @@ func (d *domain) start(done func(error)) {
 			done(fmt.Errorf("start %s on %s: cannot access its disk: %w", d.vm.name, d.on.name, hypervisor.ErrNoResource))
 		default:
 			d.boot()
+			d.tellAgent(hypervisor.ReasonAgentDisconnected)       // a new QEMU, whose channel is closed until the guest opens it
 			d.on.tell(d, hypervisor.EventResumed, reasonUnpaused) // libvirt lets the vCPUs go before it says started
 			d.on.tell(d, hypervisor.EventStarted, hypervisor.ReasonBooted)
+			d.tellAgent(hypervisor.ReasonAgentConnected)
+			d.write()
 			done(nil)
 		}
 	}
@@ -83,6 +96,9 @@ func (d *domain) stop(why hypervisor.Reason) {
 	d.life++
 	d.set(hypervisor.StateShutoff, why)
 	d.vm.deactivated(d.on.name)
+	if d.transient {
+		d.on.forget(d)
+	}
 	d.unhang()
 }
 
@@ -104,13 +120,25 @@ func (d *domain) die() {
 func (d *domain) resume() {
 	d.set(hypervisor.StateRunning, reasonUnpaused)
 	d.on.tell(d, hypervisor.EventResumed, reasonUnpaused)
+	d.write()
 }
 
 const reasonUnpaused hypervisor.Reason = "unpaused"
 
+// reset boots the guest anew, in the QEMU that there is.
 func (d *domain) reset() {
-	d.since = time.Now()
+	d.settle(time.Now())
+	before := d.guest
+	d.guest = guest{}
 	d.on.tell(d, hypervisor.EventRebooted, "")
+	if !d.state.Running() {
+		return
+	}
+	if !before.noAgent {
+		d.tellAgent(hypervisor.ReasonAgentDisconnected)
+	}
+	d.tellAgent(hypervisor.ReasonAgentConnected)
+	d.write()
 }
 
 // monitor runs serve once QEMU's monitor answers or QEMU is gone.
@@ -123,6 +151,7 @@ func (d *domain) monitor(serve func()) {
 }
 
 func (d *domain) unhang() {
+	d.settle(time.Now())
 	d.hung = false
 	waited := d.waiting
 	d.waiting = nil
@@ -133,60 +162,4 @@ func (d *domain) unhang() {
 
 func (d *domain) notActive(what string) error {
 	return fmt.Errorf("%s %s on %s: it is %s: %w", what, d.vm.name, d.on.name, d.state, hypervisor.ErrNotActive)
-}
-
-// definition is what a host needs to know of the VM, as libvirt writes it.
-func (v *vm) definition() string {
-	return fmt.Sprintf(`<domain type='kvm'>
-  <name>%s</name>
-  <uuid>%s</uuid>
-  <memory unit='KiB'>%d</memory>
-  <currentMemory unit='KiB'>%d</currentMemory>
-  <vcpu placement='static'>%d</vcpu>
-  <os><type arch='x86_64' machine='q35'>hvm</type></os>
-  <on_poweroff>destroy</on_poweroff>
-  <on_reboot>restart</on_reboot>
-  <on_crash>preserve</on_crash>
-  <devices>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2'/>
-      <source file='/var/lib/libvirt/images/%s.qcow2'/>
-      <target dev='vda' bus='virtio'/>
-    </disk>
-    <interface type='bridge'>
-      <source bridge='br0'/>
-      <model type='virtio'/>
-    </interface>
-    <panic model='pvpanic'/>
-  </devices>
-</domain>
-`, v.name, v.uuid, memoryBytes>>10, memoryBytes>>10, vcpus, v.name)
-}
-
-const (
-	vcpus       = 2
-	memoryBytes = 1 << 30
-	diskBytes   = 10 << 30
-)
-
-// stats is a guest that uses a quarter of a CPU and reads and writes a little.
-func (d *domain) stats(now time.Time) hypervisor.DomainStats {
-	up := now.Sub(d.since)
-	if !d.state.Running() {
-		up = 0
-	}
-	ops := uint64(up / (10 * time.Millisecond))
-	return hypervisor.DomainStats{
-		UUID: d.vm.uuid, Name: d.vm.name, State: d.state, At: now,
-		VCPUs: vcpus, CPUTime: up/4 + time.Second,
-		MemoryMax: memoryBytes, MemoryCurrent: memoryBytes,
-		MemoryAvailable: memoryBytes - 32<<20, MemoryUnused: memoryBytes / 2,
-		Blocks: []hypervisor.BlockStats{{
-			Device: "vda", ReadOps: 1000 + ops, WriteOps: 200 + ops/2,
-			ReadBytes: (1000 + ops) * 4096, WriteBytes: (200 + ops/2) * 4096,
-			ReadTime: time.Duration(1000+ops) * 100 * time.Microsecond, WriteTime: time.Duration(200+ops/2) * 200 * time.Microsecond,
-			Allocation: 1 << 30, Capacity: diskBytes,
-		}},
-		Nets: []hypervisor.NetStats{{Device: "vnet-" + d.vm.name, RxBytes: ops * 120, TxBytes: ops * 80}},
-	}
 }

@@ -2,6 +2,7 @@ package simulated
 
 import (
 	"fmt"
+	"time"
 
 	"holdfast/internal/hypervisor"
 )
@@ -26,13 +27,32 @@ func (c *Cluster) PanicVM(vm string) error {
 	})
 }
 
+// SuspendVM is a person who stops the vCPUs.
+func (c *Cluster) SuspendVM(vm string) error { return c.PauseVM(vm, hypervisor.ReasonUser) }
+
+// ResumeVM is a person who lets them go on, if they do not.
+func (c *Cluster) ResumeVM(vm string) error {
+	return c.activeVM(vm, "resume", func(d *domain) error {
+		switch {
+		case d.state.Running():
+		case d.state != hypervisor.StatePaused || d.hung:
+			return fmt.Errorf("resume %s: it is %s (QEMU hangs: %t): %w", d.vm.name, d.state, d.hung, hypervisor.ErrInvalidState)
+		default:
+			d.resume()
+		}
+		return nil
+	})
+}
+
 // PauseVM stops the vCPUs for a reason: [hypervisor.ReasonUser] is a person,
-// [hypervisor.ReasonIOError] a disk that failed.
+// [hypervisor.ReasonIOError] a disk that failed once, and works again. One that
+// fails for longer is [Cluster.FailDisk]'s.
 func (c *Cluster) PauseVM(vm string, why hypervisor.Reason) error {
 	return c.activeVM(vm, "pause", func(d *domain) error {
 		d.set(hypervisor.StatePaused, why)
 		if why == hypervisor.ReasonIOError {
-			d.on.tell(d, hypervisor.EventIOError, why)
+			d.seeDiskError(hypervisor.DiskError{Device: diskTarget})
+			d.on.tellOf(d, hypervisor.Event{Kind: hypervisor.EventIOError, Reason: why, Device: diskTarget})
 		}
 		d.on.tell(d, hypervisor.EventSuspended, why)
 		return nil
@@ -66,7 +86,7 @@ func (c *Cluster) DestroyVM(vm string) error {
 // HangVM is a SIGSTOP of QEMU: still running in every listing, missing from
 // the statistics, and whatever needs its monitor waits.
 func (c *Cluster) HangVM(vm string) error {
-	return c.activeVM(vm, "hang", func(d *domain) error { d.hung = true; return nil })
+	return c.changeGuest(vm, "hang", func(d *domain) { d.hung = true })
 }
 
 // UnhangVM is the SIGCONT.
@@ -94,9 +114,36 @@ func (c *Cluster) DefineVM(vm, host string) error {
 		return err
 	}
 	return c.onMachine(host, func(m *machine) {
-		m.define(v)
-		m.tell(m.domains[v.uuid], hypervisor.EventDefined, "")
+		m.tell(m.define(v), hypervisor.EventDefined, "added")
 	})
+}
+
+// LoseVM makes the host of a running VM forget it, without a word: its QEMU is
+// gone, and so is its definition.
+func (c *Cluster) LoseVM(vm string) error {
+	return c.activeVM(vm, "lose", func(d *domain) error {
+		d.stop(hypervisor.ReasonUnknown)
+		d.on.forget(d)
+		d.vm.mu.Lock()
+		defer d.vm.mu.Unlock()
+		d.vm.lostBy = d.on
+		return nil
+	})
+}
+
+// FindVM defines a VM that was lost anew, on the host that lost it, shut off.
+func (c *Cluster) FindVM(vm string) error {
+	v, err := c.vm(vm)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	m := v.lostBy
+	v.mu.Unlock()
+	if m == nil {
+		return nil // no host has lost it
+	}
+	return c.DefineVM(vm, m.name)
 }
 
 // PowerOffHost pulls the plug of the host and of every VM on it.
@@ -122,6 +169,7 @@ func (c *Cluster) PowerOnHost(host string) error {
 		}
 		m.lose() // even if nobody has noticed yet: the other end of every connection is gone
 		m.off, m.libvirtd = false, daemonRuns
+		m.node.boot(time.Now())
 		m.linkChanged()
 	})
 }
@@ -198,6 +246,17 @@ func (c *Cluster) activeVM(nameOrUUID, what string, do func(*domain) error) erro
 	if err != nil {
 		return err
 	}
+	return c.whereActive(v, func(d *domain) error {
+		if d == nil {
+			return fmt.Errorf("%s %s: no host runs it: %w", what, v.name, hypervisor.ErrNotActive)
+		}
+		return do(d)
+	})
+}
+
+// whereActive runs do on the domain that runs the VM, the newest if there are
+// two, or with nil if there is none.
+func (c *Cluster) whereActive(v *vm, do func(*domain) error) error {
 	v.mu.Lock()
 	var host string
 	if n := len(v.activeOn); n > 0 {
@@ -206,13 +265,13 @@ func (c *Cluster) activeVM(nameOrUUID, what string, do func(*domain) error) erro
 	v.mu.Unlock()
 	m, ok := c.byName[host]
 	if !ok {
-		return fmt.Errorf("%s %s: no host runs it: %w", what, v.name, hypervisor.ErrNotActive)
+		return do(nil)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d := m.domains[v.uuid]
-	if d == nil || !d.state.Active() {
-		return fmt.Errorf("%s %s: it has just stopped: %w", what, v.name, hypervisor.ErrNotActive)
+	if d != nil && !d.state.Active() { // it has just stopped
+		d = nil
 	}
 	return do(d)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // injection is one action that a person may do to a simulated site.
@@ -11,25 +12,99 @@ type injection struct {
 	action string
 	do     func(c *Cluster, target string, count int) error
 	done   string // what is then so; %s is the target
+	count  func(int) string
 }
 
-// injections are the actions of contract.SimFaultInput.
+// injections are the actions of contract.SimFaultInput, each beside the one
+// that undoes it, if there is one.
 var injections = []injection{
-	{"kill", onTarget((*Cluster).KillVM), "killed the QEMU process of %s"},
-	{"panic", onTarget((*Cluster).PanicVM), "%s: the guest's kernel panicked, and QEMU waits"},
-	{"shutdown", onTarget((*Cluster).ShutdownVM), "shut %s down in order, as a person would: Holdfast leaves it stopped"},
-	{"destroy", onTarget((*Cluster).DestroyVM), "pulled the plug of %s, as a person would: Holdfast leaves it stopped"},
-	{"fail-starts", (*Cluster).FailStarts, "%s: %s"},
-	{"power-off", onTarget((*Cluster).PowerOffHost), "host %s has no power, and its VMs are gone"},
-	{"power-on", onTarget((*Cluster).PowerOnHost), "host %s has power and has booted; none of its VMs runs yet"},
-	{"cut", onTarget((*Cluster).CutHost), "host %s is off the network; its VMs run on"},
-	{"heal", onTarget((*Cluster).HealHost), "host %s is on the network"},
-	{"hang-libvirtd", onTarget((*Cluster).HangLibvirtd), "libvirtd on %s hangs; its VMs run on"},
-	{"start-libvirtd", onTarget((*Cluster).bringLibvirtdBack), "libvirtd on %s runs"},
+	{action: "kill", do: onTarget((*Cluster).KillVM), done: "killed the QEMU process of %s"},
+	{action: "panic", do: onTarget((*Cluster).PanicVM), done: "%s: the guest's kernel panicked, and QEMU waits"},
+	{action: "shutdown", do: onTarget((*Cluster).ShutdownVM), done: "shut %s down in order, as a person would: Holdfast leaves it stopped"},
+	{action: "destroy", do: onTarget((*Cluster).DestroyVM), done: "pulled the plug of %s, as a person would: Holdfast leaves it stopped"},
+	{action: "lose", do: onTarget((*Cluster).LoseVM), done: "%s is gone, and its host knows nothing of it any more"},
+	{action: "find", do: onTarget((*Cluster).FindVM), done: "%s is defined, shut off, on the host that had lost it"},
+	{action: "fail-starts", do: (*Cluster).FailStarts, done: "%s: %s", count: startsThatFail},
+
+	{action: "hang", do: onTarget((*Cluster).HangVM), done: "the QEMU of %s hangs"},
+	{action: "unhang", do: onTarget((*Cluster).UnhangVM), done: "the QEMU of %s goes on"},
+	{action: "hang-guest", do: onTarget((*Cluster).HangGuest), done: "the guest of %s hangs, and its QEMU is well"},
+	{action: "unhang-guest", do: onTarget((*Cluster).UnhangGuest), done: "the guest of %s goes on"},
+	{action: "mute-agent", do: onTarget((*Cluster).MuteAgent), done: "the guest agent of %s gives no answer"},
+	{action: "unmute-agent", do: onTarget((*Cluster).UnmuteAgent), done: "the guest agent of %s answers"},
+	{action: "stop-agent", do: onTarget((*Cluster).StopAgent), done: "the guest agent of %s was stopped"},
+	{action: "start-agent", do: onTarget((*Cluster).StartAgent), done: "the guest agent of %s runs"},
+	{action: "skew-clock", do: seconds((*Cluster).SkewGuestClock), done: "the clock of %s is %s", count: secondsAhead},
+	{action: "pause", do: onTarget((*Cluster).SuspendVM), done: "paused %s, as a person would: Holdfast leaves it paused"},
+	{action: "resume", do: onTarget((*Cluster).ResumeVM), done: "%s goes on"},
+	{action: "io-error", do: failDisk(false), done: "%s: its disk fails, and QEMU has paused it"},
+	{action: "no-space", do: failDisk(true), done: "%s: there is no room for what it wrote, and QEMU has paused it"},
+	{action: "mend-disk", do: onTarget((*Cluster).MendDisk), done: "%s: its disk works; if it was paused, it still is"},
+	{action: "memory-failure", do: failMemory, done: "%s: its guest was told of memory that failed"},
+	{action: "watchdog", do: onTarget((*Cluster).WatchdogVM), done: "%s: its watchdog fired"},
+
+	{action: "load", do: load(func(l *Load, n int) { l.CPU = float64(n) }), done: "%s: its guest uses %s of its CPUs", count: percent},
+	{action: "steal", do: load(func(l *Load, n int) { l.Steal = float64(n) }), done: "%s: its host withholds %s of its CPUs", count: percent},
+	{action: "fill-memory", do: load(func(l *Load, n int) { l.MemoryUsed = float64(n) }), done: "%s: its guest uses %s of its memory", count: percent},
+	{action: "slow-disk", do: load(slowDisk), done: "%s: each access to its disk takes %s", count: milliseconds},
+	{action: "drop-packets", do: load(func(l *Load, n int) { l.NetDrops = float64(n) }), done: "%s: its network drops %s", count: perSecond},
+	{action: "calm", do: load(func(l *Load, _ int) { *l = CalmLoad() }), done: "%s: its guest does little"},
+
+	{action: "power-off", do: onTarget((*Cluster).PowerOffHost), done: "host %s has no power, and its VMs are gone"},
+	{action: "power-on", do: onTarget((*Cluster).PowerOnHost), done: "host %s has power and has booted; none of its VMs runs yet"},
+	{action: "cut", do: onTarget((*Cluster).CutHost), done: "host %s is off the network; its VMs run on"},
+	{action: "heal", do: onTarget((*Cluster).HealHost), done: "host %s is on the network"},
+	{action: "hang-libvirtd", do: onTarget((*Cluster).HangLibvirtd), done: "libvirtd on %s hangs; its VMs run on"},
+	{action: "kill-libvirtd", do: onTarget((*Cluster).KillLibvirtd), done: "libvirtd on %s is dead; its VMs run on"},
+	{action: "start-libvirtd", do: onTarget((*Cluster).bringLibvirtdBack), done: "libvirtd on %s runs"},
+	{action: "lose-pool", do: onTarget((*Cluster).LosePool), done: "the storage under the pool of host %s is gone"},
+	{action: "restore-pool", do: onTarget((*Cluster).RestorePool), done: "the pool of host %s is back"},
+	{action: "fill-pool", do: fillPool, done: "the pool of host %s is in use by %s", count: percent},
+	{action: "load-host", do: loadHost, done: "host %s uses %s of its CPUs", count: percent},
+	{action: "fill-host-memory", do: fillHost, done: "host %s uses %s of its memory", count: percent},
+	{action: "calm-host", do: calmHost, done: "host %s does little, and its pool is nearly empty"},
 }
 
 func onTarget(do func(*Cluster, string) error) func(*Cluster, string, int) error {
 	return func(c *Cluster, target string, _ int) error { return do(c, target) }
+}
+
+func seconds(do func(*Cluster, string, time.Duration) error) func(*Cluster, string, int) error {
+	return func(c *Cluster, vm string, n int) error { return do(c, vm, time.Duration(n)*time.Second) }
+}
+
+func failDisk(noSpace bool) func(*Cluster, string, int) error {
+	return func(c *Cluster, vm string, _ int) error { return c.FailDisk(vm, noSpace) }
+}
+
+func failMemory(c *Cluster, vm string, _ int) error { return c.MemoryFailure(vm, "guest (inject)") }
+
+func load(change func(l *Load, n int)) func(*Cluster, string, int) error {
+	return func(c *Cluster, vm string, n int) error {
+		return c.changeLoad(vm, func(l Load) Load {
+			change(&l, n)
+			return l
+		})
+	}
+}
+
+func slowDisk(l *Load, ms int) { l.DiskLatency = time.Duration(ms) * time.Millisecond }
+
+func fillPool(c *Cluster, host string, n int) error { return c.FillPool(host, float64(n)) }
+
+func loadHost(c *Cluster, host string, n int) error {
+	return c.changeNode(host, func(was Node) Node { was.CPU = float64(n); return was })
+}
+
+func fillHost(c *Cluster, host string, n int) error {
+	return c.changeNode(host, func(was Node) Node { was.MemoryUsed = float64(n); return was })
+}
+
+func calmHost(c *Cluster, host string, _ int) error {
+	if err := c.SetNode(host, CalmNode()); err != nil {
+		return err
+	}
+	return c.FillPool(host, calmPoolUsed)
 }
 
 // Actions lists what Inject can do.
@@ -42,9 +117,12 @@ func Actions() []string {
 }
 
 // Inject breaks or mends something and says what it did. The target is a VM, by
-// name or UUID, or the name of a host; count is for fail-starts alone: how many
-// of the VM's next starts fail, negative for all of them. Mending what is whole
-// is no error.
+// name or UUID, or the name of a host. The count is how many of the VM's next
+// starts fail (fail-starts; negative: all), how many seconds its clock is ahead
+// (skew-clock), how many milliseconds its disk takes (slow-disk), how many
+// packets a second are dropped (drop-packets), the percentage of load, steal,
+// fill-memory, load-host, fill-host-memory and fill-pool, and nothing to the
+// others. Mending what is whole is no error.
 func (c *Cluster) Inject(action, target string, count int) (string, error) {
 	i := slices.IndexFunc(injections, func(in injection) bool { return in.action == action })
 	if i < 0 {
@@ -54,8 +132,8 @@ func (c *Cluster) Inject(action, target string, count int) (string, error) {
 	if err := in.do(c, target, count); err != nil {
 		return "", err
 	}
-	if in.action == "fail-starts" {
-		return fmt.Sprintf(in.done, target, startsThatFail(count)), nil
+	if in.count != nil {
+		return fmt.Sprintf(in.done, target, in.count(count)), nil
 	}
 	return fmt.Sprintf(in.done, target), nil
 }
@@ -71,6 +149,11 @@ func startsThatFail(n int) string {
 	}
 	return fmt.Sprintf("the next %d starts fail", n)
 }
+
+func secondsAhead(n int) string { return fmt.Sprintf("%d seconds ahead", n) }
+func percent(n int) string      { return fmt.Sprintf("%d%%", n) }
+func milliseconds(n int) string { return fmt.Sprintf("%d ms", n) }
+func perSecond(n int) string    { return fmt.Sprintf("%d packets a second", n) }
 
 // bringLibvirtdBack mends a libvirtd that hangs and one that is dead.
 func (c *Cluster) bringLibvirtdBack(host string) error {

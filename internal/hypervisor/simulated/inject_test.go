@@ -14,9 +14,15 @@ import (
 
 func TestInjectKnowsEveryActionOfTheContract(t *testing.T) {
 	require.ElementsMatch(t, []string{
-		contract.SimKill, contract.SimPanic, contract.SimShutdown, contract.SimDestroy, contract.SimFailStarts,
-		contract.SimPowerOff, contract.SimPowerOn, contract.SimCut, contract.SimHeal,
-		contract.SimHangLibvirtd, contract.SimStartLibvirtd,
+		contract.SimKill, contract.SimPanic, contract.SimShutdown, contract.SimDestroy, contract.SimLose, contract.SimFind,
+		contract.SimFailStarts, contract.SimHang, contract.SimUnhang, contract.SimHangGuest, contract.SimUnhangGuest,
+		contract.SimMuteAgent, contract.SimUnmuteAgent, contract.SimStopAgent, contract.SimStartAgent,
+		contract.SimSkewClock, contract.SimPause, contract.SimResume, contract.SimIOError, contract.SimNoSpace,
+		contract.SimMendDisk, contract.SimMemoryFailure, contract.SimWatchdog, contract.SimLoad, contract.SimSteal,
+		contract.SimFillMemory, contract.SimSlowDisk, contract.SimDropPackets, contract.SimCalm, contract.SimPowerOff,
+		contract.SimPowerOn, contract.SimCut, contract.SimHeal, contract.SimHangLibvirtd, contract.SimKillLibvirtd,
+		contract.SimStartLibvirtd, contract.SimLosePool, contract.SimRestorePool, contract.SimFillPool,
+		contract.SimLoadHost, contract.SimFillHostMemory, contract.SimCalmHost,
 	}, simulated.Actions())
 }
 
@@ -90,4 +96,78 @@ func TestInjectRefusesWhatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, `no VM "VM9"`)
 	_, err = c.Inject(contract.SimCut, "Z", 0)
 	require.ErrorContains(t, err, `no host "Z"`)
+}
+
+// Whatever can be undone is, and the site is then as it was.
+func TestInjectUndo(t *testing.T) {
+	type step struct {
+		action, target string
+		count          int
+	}
+	for do, undo := range map[step]step{
+		{"hang", "VM1", 0}:            {"unhang", "VM1", 0},
+		{"hang-guest", "VM1", 0}:      {"unhang-guest", "VM1", 0},
+		{"mute-agent", "VM1", 0}:      {"unmute-agent", "VM1", 0},
+		{"stop-agent", "VM1", 0}:      {"start-agent", "VM1", 0},
+		{"skew-clock", "VM1", 86400}:  {"skew-clock", "VM1", 0},
+		{"pause", "VM1", 0}:           {"resume", "VM1", 0},
+		{"load", "VM1", 95}:           {"calm", "VM1", 0},
+		{"steal", "VM1", 30}:          {"calm", "VM1", 0},
+		{"fill-memory", "VM1", 99}:    {"calm", "VM1", 0},
+		{"slow-disk", "VM1", 500}:     {"calm", "VM1", 0},
+		{"drop-packets", "VM1", 50}:   {"calm", "VM1", 0},
+		{"kill-libvirtd", "A", 0}:     {"start-libvirtd", "A", 0},
+		{"hang-libvirtd", "A", 0}:     {"start-libvirtd", "A", 0},
+		{"lose-pool", "A", 0}:         {"restore-pool", "A", 0},
+		{"fill-pool", "A", 97}:        {"calm-host", "A", 0},
+		{"load-host", "A", 97}:        {"calm-host", "A", 0},
+		{"fill-host-memory", "A", 97}: {"calm-host", "A", 0},
+		{"cut", "A", 0}:               {"heal", "A", 0},
+		{"fail-starts", "VM1", 3}:     {"fail-starts", "VM1", 0},
+		{"memory-failure", "VM1", 0}:  {"calm", "VM1", 0}, // leaves nothing behind
+		{"watchdog", "VM1", 0}:        {"calm", "VM1", 0},
+	} {
+		t.Run(do.action, func(t *testing.T) {
+			c := simulated.New(simulated.Options{Hosts: 1, VMsPerHost: 1})
+			for _, s := range []step{do, undo, undo} { // mending what is whole is no error
+				said, err := c.Inject(s.action, s.target, s.count)
+				require.NoError(t, err)
+				require.Contains(t, said, s.target)
+				require.NotContains(t, said, "%!")
+			}
+			h, vm := c.Host("A"), c.VMs()[0]
+			stats, err := h.Stats(t.Context())
+			require.NoError(t, err)
+			require.Len(t, stats, 1)
+			now, err := h.GuestTime(t.Context(), vm.UUID)
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now(), now, time.Hour)
+			pools, err := h.Pools(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, hypervisor.PoolRunning, pools[0].State)
+			require.Greater(t, pools[0].Available, pools[0].Capacity/2)
+		})
+	}
+}
+
+func TestInjectDisk(t *testing.T) {
+	for action, want := range map[string]hypervisor.DiskError{
+		"io-error": {Device: "vda"},
+		"no-space": {Device: "vda", NoSpace: true},
+	} {
+		c := simulated.New(simulated.Options{Hosts: 1, VMsPerHost: 1})
+		h, vm := c.Host("A"), c.VMs()[0]
+		_, err := c.Inject(action, "VM1", 0)
+		require.NoError(t, err)
+		failed, err := h.DiskErrors(t.Context(), vm.UUID)
+		require.NoError(t, err)
+		require.Equal(t, []hypervisor.DiskError{want}, failed)
+		for _, undo := range []string{"mend-disk", "resume"} {
+			_, err = c.Inject(undo, "VM1", 0)
+			require.NoError(t, err)
+		}
+		d, err := h.Domain(t.Context(), vm.UUID)
+		require.NoError(t, err)
+		require.Equal(t, hypervisor.StateRunning, d.State)
+	}
 }

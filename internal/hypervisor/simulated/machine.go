@@ -11,13 +11,17 @@ import (
 
 // machine is one host as it really is, whoever is connected to it.
 type machine struct {
-	name string
-	opts Options
-	hub  broadcast.Hub
+	index int // the order in which two are locked
+	name  string
+	opts  Options
+	hub   broadcast.Hub
 
 	mu      sync.Mutex
 	domains map[string]*domain
 	order   []*domain // as defined, so that listings are the same every time
+
+	node nodeState
+	pool pool
 
 	off        bool // no power
 	cut        bool // no network; guests run on
@@ -40,14 +44,19 @@ const (
 	daemonDead
 )
 
-func newMachine(name string, opts Options) *machine {
+func newMachine(index int, opts Options) *machine {
+	name := hostName(index)
 	m := &machine{
+		index:   index,
 		name:    name,
 		opts:    opts,
+		node:    nodeState{Node: CalmNode()},
+		pool:    newPool(opts.Site, name),
 		gone:    make(chan struct{}),
 		domains: make(map[string]*domain, opts.VMsPerHost),
 	}
 	m.hub.Buffer = opts.EventBuffer
+	m.node.boot(time.Now())
 	m.hub.Publish(m.event(hypervisor.EventConnectionUp))
 	return m
 }
@@ -154,12 +163,16 @@ func (m *machine) lose() {
 
 // tell publishes an event about d, if anybody can receive it.
 func (m *machine) tell(d *domain, kind hypervisor.EventKind, why hypervisor.Reason) {
+	m.tellOf(d, hypervisor.Event{Kind: kind, Reason: why})
+}
+
+// tellOf is tell, with more about the event.
+func (m *machine) tellOf(d *domain, ev hypervisor.Event) {
 	if m.dropEvents || m.lost || m.off || m.cut || m.libvirtd == daemonDead {
 		return
 	}
 	say := func() {
-		ev := m.event(kind)
-		ev.UUID, ev.Name, ev.Reason = d.vm.uuid, d.vm.name, why
+		ev.Host, ev.UUID, ev.Name, ev.At = m.name, d.vm.uuid, d.vm.name, time.Now()
 		m.hub.Publish(ev)
 	}
 	if m.libvirtd == daemonHangs { // it will notice, later
@@ -174,13 +187,29 @@ func (m *machine) event(kind hypervisor.EventKind) hypervisor.Event {
 }
 
 // define adds v, shut off, unless it is there.
-func (m *machine) define(v *vm) {
-	if _, ok := m.domains[v.uuid]; ok {
-		return
+func (m *machine) define(v *vm) *domain {
+	if d, ok := m.domains[v.uuid]; ok {
+		return d
 	}
 	d := &domain{vm: v, on: m, state: hypervisor.StateShutoff, reason: hypervisor.ReasonUnknown}
+	v.mu.Lock()
+	d.annotation = v.annotation
+	v.mu.Unlock()
 	m.domains[v.uuid] = d
 	m.order = append(m.order, d)
+	return d
+}
+
+// forget removes d. It leaves the order that somebody may be going through alone.
+func (m *machine) forget(d *domain) {
+	delete(m.domains, d.vm.uuid)
+	order := make([]*domain, 0, len(m.order))
+	for _, other := range m.order {
+		if other != d {
+			order = append(order, other)
+		}
+	}
+	m.order = order
 }
 
 func (m *machine) find(uuid string) (*domain, error) {

@@ -2,6 +2,10 @@
 // initramfs. It writes an increasing number to its disk, and only when the disk
 // has it says so on its console. Comparing the two afterwards shows whether an
 // acknowledged write was lost.
+//
+// Beside that it is a guest agent, as far as libvirt and the lab have use for
+// one, and does what the lab asks of a guest (package task): to be busy, to fill
+// its disk, to fall silent.
 package main
 
 import (
@@ -9,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -20,7 +25,7 @@ import (
 )
 
 const (
-	disk     = "/dev/vda"
+	disk     = "/dev/vda" // bears the records and the note
 	interval = 100 * time.Millisecond
 )
 
@@ -52,7 +57,10 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	// What keeps threads busy must not keep the witness from its next write.
+	runtime.GOMAXPROCS(runtime.NumCPU() + 3)
 	go powerButton()
+	go company()
 	return witness(strings.TrimSpace(string(id)))
 }
 
@@ -91,12 +99,11 @@ func modules() error {
 
 // witness writes and acknowledges for ever.
 func witness(bootID string) error {
-	f, err := openDisk()
+	f, err := openDisk(disk, unix.O_SYNC)
 	if err != nil {
 		return err
 	}
-	// O_DIRECT wants aligned memory; a mapping is.
-	buf, err := unix.Mmap(-1, 0, record.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	buf, err := aligned(record.Size)
 	if err != nil {
 		return err
 	}
@@ -124,19 +131,15 @@ func witness(bootID string) error {
 	}
 }
 
-// openDisk waits for the disk: its driver finds it some time after it is loaded.
-func openDisk() (int, error) {
-	deadline := time.Now().Add(time.Minute)
-	for {
-		f, err := unix.Open(disk, unix.O_RDWR|unix.O_DIRECT|unix.O_SYNC|unix.O_CLOEXEC, 0)
-		if err == nil {
-			return f, nil
-		}
-		if time.Now().After(deadline) {
-			return -1, fmt.Errorf("open %s: %w", disk, err)
-		}
-		time.Sleep(5 * time.Millisecond)
+// company is what the guest does beside its writes. A guest whose definition has
+// no channels does without.
+func company() {
+	v := newVoice(newAgent())
+	if err := v.recall(); err != nil {
+		fmt.Printf("witness: note: %v\n", err)
 	}
+	go func() { fmt.Printf("witness: tasks: %v\n", newTasks(v).serve()) }()
+	fmt.Printf("witness: agent: %v\n", v.speak())
 }
 
 // powerButton turns the guest off in order when the button is pressed, which is

@@ -23,6 +23,17 @@ var faults = []struct {
 	{lab.FaultHang, "Hang a VM's QEMU (SIGSTOP)",
 		"hang stops the QEMU process: the guest stands still and its monitor answers no more, while\nlibvirt goes on calling it running. lab unhang ends it."},
 	{lab.FaultUnhang, "Let a hung QEMU go on (SIGCONT)", "unhang ends what lab hang began."},
+	{lab.FaultHangGuest, "Stop a VM's virtual CPUs, and not its QEMU",
+		"hang-guest holds the threads that run the virtual CPUs, as a debugger does: the guest stands still\nand its agent is silent, while QEMU and libvirt answer and call it running. It makes sure that QEMU\nanswers; a thread that was caught holding QEMU's lock is let go and caught again. What waits for\nvirtual CPUs, such as a suspend, a reset or an orderly end of QEMU, waits until lab unhang-guest. (A\nguest that hangs by itself, and that a reset helps, makes lab do VM halt.)"},
+	{lab.FaultUnhangGuest, "Let stopped virtual CPUs go on", "unhang-guest ends what lab hang-guest began."},
+	{lab.FaultLose, "Make a host forget a VM",
+		"lose kills the host's libvirtd and the VM's QEMU, removes the domain's definition and state, and starts\nlibvirtd again, which has then never heard of it. The disk stays; other guests of the host run on."},
+	{lab.FaultLosePool, "Take a host's storage pool away",
+		"lose-pool takes the folder of the images away under libvirt, which finds the pool inactive. Guests keep\nwhat they have open. lab restore-pool ends it."},
+	{lab.FaultRestorePool, "Give a host's storage pool back", "restore-pool ends what lab lose-pool began."},
+	{lab.FaultFillPool, "Fill a host's storage pool",
+		"fill-pool leaves no room where the host's images are: a guest that then writes where its image has to\ngrow is paused (I/O error, enospc). It needs a lab that was made with --small-pool. lab empty-pool ends it."},
+	{lab.FaultEmptyPool, "Make room in a host's storage pool", "empty-pool ends what lab fill-pool began."},
 	{lab.FaultPanic, "Make a guest's kernel panic",
 		"panic injects an NMI, on which the guest's kernel was told to panic. The domain stays, as\ncrashed (panicked), until somebody destroys or resets it. It needs an answering libvirtd."},
 	{lab.FaultPowerOff, "Take the power of a host away",
@@ -123,11 +134,13 @@ virsh's exit code. All that follows HOST goes to virsh; flags of lab come before
 
 // internalCommand holds what lab runs of itself, inside hosts and aside.
 func internalCommand() *cobra.Command {
-	var dir, host string
-	var owner int
+	var dir, host, vm string
+	var owner, pid int
 	internal := &cobra.Command{Use: "internal", Short: "What lab runs of itself; not for use by hand", Hidden: true}
 	internal.PersistentFlags().StringVar(&dir, "dir", "", "the lab's own folder")
 	internal.PersistentFlags().StringVar(&host, "host", "", "the host")
+	internal.PersistentFlags().StringVar(&vm, "vm", "", "the VM")
+	internal.PersistentFlags().IntVar(&pid, "pid", 0, "the VM's QEMU")
 	internal.PersistentFlags().IntVar(&owner, "owner", 0, "the process that the guard watches")
 	internal.AddCommand(
 		&cobra.Command{Use: "boot-host", Short: "Start the first process of a host", Args: cobra.NoArgs,
@@ -138,6 +151,8 @@ func internalCommand() *cobra.Command {
 			RunE: func(cmd *cobra.Command, _ []string) error { return lab.Supervise(cmd.Context(), dir) }},
 		&cobra.Command{Use: "guard", Short: "Take a lab down when its owner has ended", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return lab.Guard(cmd.Context(), dir, owner) }},
+		&cobra.Command{Use: "hold", Short: "Keep a VM's virtual CPUs from running", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return lab.Hold(cmd.Context(), dir, pid) }},
 	)
 	return internal
 }

@@ -38,6 +38,7 @@ remembers each QEMU process, and when two of them held the same guest.
   lab up                  hosts A and B with guests VM1 and VM2; prints what it made
   lab status              what runs where, what was acknowledged, what is on disk
   lab kill VM1            break something (see the commands below)
+  lab do VM1 cpu          have a guest do something: be busy, fill its disk, fall silent
   lab virsh A list --all  ask a host's libvirtd
   lab down                remove all of it
 
@@ -45,7 +46,7 @@ Labs of different --name live side by side. Without --name a command means the
 checkout's own default lab.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such lab; lab virsh exits with
-virsh's own.`
+virsh's own, lab power-state as fence agents do.`
 
 // options are the flags that every command has.
 type options struct {
@@ -66,11 +67,17 @@ func main() {
 func exitCode(err error) int {
 	var exit *exec.ExitError
 	var wrong usageError
+	var own exitError
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errPassed) && errors.As(err, &exit):
 		return exit.ExitCode()
+	case errors.As(err, &own):
+		if own.reason != nil {
+			fmt.Fprintln(os.Stderr, "lab:", err)
+		}
+		return own.code
 	}
 	fmt.Fprintln(os.Stderr, "lab:", err)
 	switch {
@@ -106,10 +113,13 @@ func command() *cobra.Command {
 		root.AddCommand(commands...)
 	}
 	add("labs", "Build and remove:", upCommand(&o), downCommand(&o), listCommand(&o))
-	add("watch", "Look:", statusCommand(&o), eventsCommand(&o), virshCommand(&o))
-	add("vm", "Break a VM:", faultCommands(&o, lab.FaultKind.OnVM)...)
+	add("watch", "Look:", statusCommand(&o), eventsCommand(&o), virshCommand(&o), powerStateCommand(&o))
+	add("vm", "Break a VM:", append(faultCommands(&o, lab.FaultKind.OnVM), doCommand(&o))...)
+	add("vantage", "Look from elsewhere:", vantageCommand(&o))
 	add("host", "Break a host:", faultCommands(&o, func(k lab.FaultKind) bool { return !k.OnVM() })...)
-	root.AddCommand(internalCommand())
+	internal := internalCommand()
+	internal.AddCommand(relayCommand())
+	root.AddCommand(internal)
 	return root
 }
 

@@ -57,6 +57,9 @@ func statusTable(w io.Writer, status lab.Status) {
 			if c.Stopped {
 				name += " (stopped)"
 			}
+			if c.Held {
+				name += " (held)"
+			}
 			if c.Incoming {
 				name += " (migrated in)"
 			}

@@ -54,7 +54,7 @@ func Prepare(ctx context.Context, repo, cache string, progress func(string)) (As
 }
 
 // sources are what the witness is built from, seen from the root of the checkout.
-var sources = []string{"go.mod", "test/lab/witness/*.go", "test/lab/internal/record/*.go"}
+var sources = []string{"go.mod", "test/lab/witness/*", "test/lab/internal/record/*.go", "test/lab/internal/task/*.go"}
 
 // sourceKey changes whenever the witness might.
 func sourceKey(repo string) (string, error) {

@@ -61,15 +61,19 @@ func TestNewestKernelIsTheOneCheckedLast(t *testing.T) {
 	dir, _ := newestKernel(cache)
 	require.Empty(t, dir)
 	now := time.Now()
-	for i, name := range []string{"kernel-b", "kernel-c", "kernel-a"} {
-		kernel := filepath.Join(cache, name, kernelFile)
+	for i, name := range []string{"b", "c", "a"} {
+		kernel := filepath.Join(cache, kernelDir(name, "1"), kernelFile)
 		require.NoError(t, os.Mkdir(filepath.Dir(kernel), 0o755))
 		require.NoError(t, os.WriteFile(kernel, nil, 0o644))
 		at := now.Add(time.Duration(i%2) * time.Hour)
 		require.NoError(t, os.Chtimes(kernel, at, at))
 	}
+	// One with other modules is none, however new.
+	other := filepath.Join(cache, "kernel-d_1-00000000", kernelFile)
+	require.NoError(t, os.Mkdir(filepath.Dir(other), 0o755))
+	require.NoError(t, os.WriteFile(other, nil, 0o644))
 	dir, checked := newestKernel(cache)
-	require.Equal(t, filepath.Join(cache, "kernel-c"), dir)
+	require.Equal(t, filepath.Join(cache, kernelDir("c", "1")), dir)
 	require.WithinDuration(t, now.Add(time.Hour), checked, time.Second)
 }
 
@@ -77,7 +81,7 @@ func TestSourceKeyFollowsTheSources(t *testing.T) {
 	repo := t.TempDir()
 	_, err := sourceKey(repo)
 	require.ErrorContains(t, err, "complete checkout")
-	for _, name := range []string{"go.mod", "test/lab/witness/main.go", "test/lab/internal/record/record.go"} {
+	for _, name := range []string{"go.mod", "test/lab/witness/main.go", "test/lab/internal/record/record.go", "test/lab/internal/task/task.go"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(repo, name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(repo, name), []byte("a"), 0o644))
 	}

@@ -3,7 +3,9 @@ package boot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"debug/elf"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +27,7 @@ const (
 
 // wanted are the modules that the witness needs, besides those they depend on.
 var wanted = []string{
-	"virtio_pci", "virtio_blk", "virtio_balloon", "virtio_net", // devices
+	"virtio_pci", "virtio_blk", "virtio_balloon", "virtio_net", "virtio_console", // devices
 	"pvpanic-mmio",    // tells QEMU that the guest's kernel panicked
 	"button", "evdev", // the power button, for an orderly shutdown
 }
@@ -47,7 +49,7 @@ func prepareKernel(ctx context.Context, cache string, progress func(string)) (st
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "kernel-"+pkg+"_"+version)
+	dir := filepath.Join(cache, kernelDir(pkg, version))
 	now := time.Now()
 	if err := os.Chtimes(filepath.Join(dir, kernelFile), now, now); err == nil {
 		return dir, nil
@@ -66,6 +68,13 @@ func prepareKernel(ctx context.Context, cache string, progress func(string)) (st
 		return "", err // ErrExist: another lab made the same one meanwhile
 	}
 	return dir, nil
+}
+
+// kernelDir names the folder of a kernel. One that was made for other modules
+// has another name.
+func kernelDir(pkg, version string) string {
+	sum := sha256.Sum256([]byte(strings.Join(wanted, " ")))
+	return "kernel-" + pkg + "_" + version + "-" + hex.EncodeToString(sum[:4])
 }
 
 // resolveKernel finds the real package behind the meta package, and its version.
@@ -93,7 +102,7 @@ func resolveKernel(ctx context.Context) (pkg, version string, err error) {
 // newestKernel is the kernel folder that was made, or found to be the current
 // one, last, and when that was; "" if there is none.
 func newestKernel(cache string) (dir string, checked time.Time) {
-	kernels, _ := filepath.Glob(filepath.Join(cache, "kernel-*", kernelFile))
+	kernels, _ := filepath.Glob(filepath.Join(cache, kernelDir("*", "*"), kernelFile))
 	for _, kernel := range kernels {
 		if info, err := os.Stat(kernel); err == nil && info.ModTime().After(checked) {
 			dir, checked = filepath.Dir(kernel), info.ModTime()

@@ -213,6 +213,34 @@ func ParseQEMU(args []string) (QEMU, bool) {
 	return q, q.UUID != ""
 }
 
+// VCPUs lists the threads of a QEMU process that run its virtual CPUs, by the
+// names that libvirt has QEMU give them.
+func (f FS) VCPUs(pid int) ([]int, error) {
+	threads, err := FS{Root: f.path(pid, "task")}.PIDs()
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for _, thread := range threads {
+		name, err := os.ReadFile(f.path(pid, "task/"+strconv.Itoa(thread)+"/comm"))
+		if err == nil && strings.HasPrefix(string(name), "CPU ") { // "CPU 0/TCG"
+			found = append(found, thread)
+		}
+	}
+	return found, nil
+}
+
+// Held reports whether another process holds a thread of a process, as a
+// debugger does.
+func (f FS) Held(pid, thread int) bool {
+	raw, err := os.ReadFile(f.path(pid, "task/"+strconv.Itoa(thread)+"/stat"))
+	if err != nil {
+		return false
+	}
+	p, err := parseStat(string(raw))
+	return err == nil && p.State == 't'
+}
+
 // Ticks is how long n clock ticks last: USER_HZ is 100 on every Linux that Go runs on.
 func Ticks(n uint64) time.Duration { return time.Duration(n) * 10 * time.Millisecond }
 

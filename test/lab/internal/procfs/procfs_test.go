@@ -55,6 +55,27 @@ func TestReadAndIn(t *testing.T) {
 	require.Empty(t, found)
 }
 
+func TestVirtualCPUs(t *testing.T) {
+	fs := FS{Root: t.TempDir()}
+	_, err := fs.VCPUs(100)
+	require.Error(t, err, "no such process")
+	tasks := FS{Root: filepath.Join(fs.Root, "100", "task")}
+	for thread, name := range map[int]string{100: "qemu-system-x86", 101: "call_rcu", 102: "CPU 0/TCG", 103: "CPU 1/KVM"} {
+		state := byte('S')
+		if thread == 103 {
+			state = 't'
+		}
+		fake(t, tasks, thread, 1, state, 500, thread)
+		require.NoError(t, os.WriteFile(filepath.Join(tasks.Root, fmt.Sprint(thread), "comm"), []byte(name+"\n"), 0o644))
+	}
+	threads, err := fs.VCPUs(100)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []int{102, 103}, threads)
+	require.False(t, fs.Held(100, 102))
+	require.True(t, fs.Held(100, 103))
+	require.False(t, fs.Held(100, 999))
+}
+
 func TestReadsThisMachine(t *testing.T) {
 	p, err := Default.Read(os.Getpid())
 	require.NoError(t, err)

@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"holdfast/test/lab/internal/task"
+)
+
+// Task says what a guest is to do.
+type Task = task.Kind
+
+// Tasks, as package task describes them.
+const (
+	TaskCPU      = task.CPU
+	TaskMemory   = task.Memory
+	TaskDisk     = task.Disk
+	TaskWrite    = task.Write
+	TaskFill     = task.Fill
+	TaskEmpty    = task.Empty
+	TaskNet      = task.Net
+	TaskMute     = task.Mute
+	TaskUnmute   = task.Unmute
+	TaskClock    = task.Clock
+	TaskWatchdog = task.Watchdog
+	TaskHalt     = task.Halt
+	TaskStop     = task.Stop
+	TaskList     = task.List
+)
+
+// TaskOptions are the particulars of a task. The zero value has a sensible
+// default for every kind but TaskClock.
+type TaskOptions = task.Options
+
+// Done is a task that a guest took on.
+type Done struct {
+	VM   string    `json:"vm"`
+	Host string    `json:"host"` // the one its QEMU runs on
+	Task Task      `json:"task"`
+	At   time.Time `json:"at"` // the moment right before the guest was told
+	// Said is what the guest said about it.
+	Said string `json:"said,omitempty"`
+	// Running is what lasts in the guest now, each with how far it is.
+	Running []string `json:"running"`
+}
+
+// answerWait is how long a guest may take to take a task on. On an idle machine
+// it takes milliseconds; to end one that waits for a disk, two seconds.
+const answerWait = 20 * time.Second
+
+// Do tells a VM's guest to do something. It goes by a channel of its own, past
+// libvirtd and the guest agent, so that it works when those do not. For a VM that
+// two processes hold, onHost says which is meant.
+func (l *Lab) Do(ctx context.Context, vm string, what Task, o TaskOptions, onHost ...string) (Done, error) {
+	done := Done{Task: what, Running: []string{}}
+	request := task.Request{ID: uuid.NewString(), Do: what, Options: o}
+	if err := request.Check(); err != nil {
+		return done, err
+	}
+	guest, err := l.vm(vm)
+	if err != nil {
+		return done, err
+	}
+	copy, err := l.theCopy(guest, append(onHost, "")[0])
+	if err != nil {
+		return done, err
+	}
+	done.VM, done.Host, done.At = guest.Name, copy.Host, time.Now().UTC()
+	reply, err := l.tell(ctx, guest, copy, request)
+	if err == nil && reply.Error != "" {
+		err = fmt.Errorf("guest of %s: %s", guest.Name, reply.Error)
+	}
+	done.Said, done.Running = reply.Said, append(done.Running, reply.Running...)
+	if what == task.List {
+		return done, err
+	}
+	return done, errors.Join(err, l.record(Injection{
+		Fault: FaultKind("do " + what), VM: guest.Name, Host: copy.Host, PID: copy.PID, At: done.At,
+	}, err))
+}
+
+// tell sends a request to the guest and waits for its reply.
+func (l *Lab) tell(ctx context.Context, vm VM, copy QEMU, request task.Request) (task.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	// QEMU's own root is the host's: there the path is as short as sockets want it.
+	path := filepath.Join("/proc", strconv.Itoa(copy.PID), "root", taskSocket(vm.Name))
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
+		return task.Reply{}, fmt.Errorf("reach the guest of %s on host %s: %w", vm.Name, copy.Host, err)
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return task.Reply{}, err
+	}
+	line, err := task.Line(request)
+	if err != nil {
+		return task.Reply{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	// The line end before it ends what somebody else may have begun.
+	if _, err := conn.Write(append([]byte("\n"), line...)); err != nil {
+		return task.Reply{}, fmt.Errorf("tell the guest of %s to %s: %w", vm.Name, request.Do, err)
+	}
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		// Others are replies to somebody who did not wait for them.
+		if reply, ok := task.ParseReply(lines.Bytes()); ok && reply.ID == request.ID {
+			return reply, nil
+		}
+	}
+	err = lines.Err()
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return task.Reply{}, fmt.Errorf("the guest of %s does not say whether it will %s: it hangs, is paused, has not booted yet, or its QEMU has ended: %w",
+		vm.Name, request.Do, err)
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// agentPort is the port by which libvirt speaks with a guest agent.
+const agentPort = "org.qemu.guest_agent.0"
+
+// agent answers as QEMU's guest agent does, as far as the lab has use for it.
+// docs/interop/qemu-ga-ref of QEMU says what each command means.
+type agent struct {
+	now     func() time.Time
+	setTime func(time.Time) error
+	rtc     func() (time.Time, error)
+	power   func(command int)
+}
+
+func newAgent() *agent {
+	return &agent{now: time.Now, setTime: setClock, rtc: readRTC, power: power}
+}
+
+// agentCommands is what guest-info says that the agent knows.
+var agentCommands = []string{
+	"guest-get-time", "guest-info", "guest-ping", "guest-set-time", "guest-shutdown", "guest-sync", "guest-sync-delimited",
+}
+
+// delimiter begins what answers a guest-sync-delimited, so that the other end can
+// tell where the leftovers of an earlier conversation stop. No JSON holds it.
+const delimiter = 0xFF
+
+// answer is what the agent says to a line; nil for nothing.
+func (a *agent) answer(line []byte) []byte {
+	// The other end uses the delimiter in the same way.
+	line = bytes.TrimSpace(line[bytes.LastIndexByte(line, delimiter)+1:])
+	if len(line) == 0 {
+		return nil
+	}
+	var request struct {
+		Execute   string `json:"execute"`
+		Arguments struct {
+			ID   *int64 `json:"id"`
+			Time *int64 `json:"time"`
+			Mode string `json:"mode"`
+		} `json:"arguments"`
+	}
+	if err := json.Unmarshal(line, &request); err != nil {
+		return failure("GenericError", "not a request: "+err.Error())
+	}
+	arguments := request.Arguments
+	switch request.Execute {
+	case "guest-sync", "guest-sync-delimited":
+		if arguments.ID == nil {
+			return failure("GenericError", "Parameter 'id' is missing")
+		}
+		answer := success(*arguments.ID)
+		if request.Execute == "guest-sync-delimited" {
+			return slices.Concat([]byte{delimiter}, answer)
+		}
+		return answer
+	case "guest-ping":
+		return success(struct{}{})
+	case "guest-info":
+		return success(info())
+	case "guest-get-time":
+		return success(a.now().UnixNano())
+	case "guest-set-time":
+		return a.settingTime(arguments.Time)
+	case "guest-shutdown":
+		return a.shuttingDown(arguments.Mode)
+	}
+	return failure("CommandNotFound", fmt.Sprintf("The command %s has not been found", request.Execute))
+}
+
+// info is what guest-info returns.
+func info() any {
+	type command struct {
+		Name    string `json:"name"`
+		Enabled bool   `json:"enabled"`
+		Success bool   `json:"success-response"`
+	}
+	var commands []command
+	for _, name := range agentCommands {
+		commands = append(commands, command{name, true, name != "guest-shutdown"})
+	}
+	return map[string]any{"version": "7.2.0", "supported_commands": commands}
+}
+
+// settingTime sets the clock to a time in ns, or without one to the hardware clock's.
+func (a *agent) settingTime(ns *int64) []byte {
+	var to time.Time
+	if ns != nil {
+		to = time.Unix(0, *ns)
+	} else {
+		var err error
+		if to, err = a.rtc(); err != nil {
+			return failure("GenericError", err.Error())
+		}
+	}
+	if err := a.setTime(to); err != nil {
+		return failure("GenericError", err.Error())
+	}
+	return success(struct{}{})
+}
+
+// shuttingDown says nothing if all is well: the end of the guest says it.
+func (a *agent) shuttingDown(mode string) []byte {
+	commands := map[string]int{
+		"": unix.LINUX_REBOOT_CMD_POWER_OFF, "powerdown": unix.LINUX_REBOOT_CMD_POWER_OFF,
+		"halt": unix.LINUX_REBOOT_CMD_HALT, "reboot": unix.LINUX_REBOOT_CMD_RESTART,
+	}
+	command, ok := commands[mode]
+	if !ok {
+		return failure("GenericError", "mode is invalid (valid values are: halt|powerdown|reboot)")
+	}
+	go a.power(command)
+	return nil
+}
+
+func success(value any) []byte { return agentLine(map[string]any{"return": value}) }
+
+func failure(class, desc string) []byte {
+	return agentLine(map[string]any{"error": map[string]string{"class": class, "desc": desc}})
+}
+
+func agentLine(message any) []byte {
+	raw, err := json.Marshal(message)
+	if err != nil {
+		return nil
+	}
+	return append(raw, '\n')
+}
+
+// power ends the guest in order, or begins it anew.
+func power(command int) {
+	unix.Sync()
+	fmt.Printf("witness: power %x: %v\n", command, unix.Reboot(command))
+}
+
+func setClock(to time.Time) error {
+	at := unix.NsecToTimeval(to.UnixNano())
+	return unix.Settimeofday(&at)
+}
+
+// readRTC reads the hardware clock, which runs on the host's time.
+func readRTC() (time.Time, error) {
+	fd, err := unix.Open("/dev/rtc0", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("open /dev/rtc0: %w", err)
+	}
+	defer unix.Close(fd)
+	t, err := unix.IoctlGetRTCTime(fd)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read /dev/rtc0: %w", err)
+	}
+	return time.Date(int(t.Year)+1900, time.Month(t.Mon+1), int(t.Mday), int(t.Hour), int(t.Min), int(t.Sec), 0, time.UTC), nil
+}

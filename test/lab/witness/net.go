@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/test/lab/internal/task"
+)
+
+const (
+	nic = "eth0"
+	// frameSize is far above the usual: under emulation each frame costs the same,
+	// whatever its length.
+	frameSize = 32 << 10
+)
+
+// flood sends frames to everybody on the guest's network, where nobody is.
+func flood(o task.Options) (work, error) {
+	rate := o.Rate
+	if rate == 0 {
+		rate = task.DefaultNetRate
+	}
+	fd, err := openNIC()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", nic, err)
+	}
+	frame := make([]byte, frameSize)
+	for i := range 12 {
+		frame[i] = 0xFF // to all; from nobody in particular
+	}
+	frame[6] = 0x02
+	binary.BigEndian.PutUint16(frame[12:], 0x88B5) // set aside for experiments
+	perSecond := max(1, rate*1_000_000/frameSize)
+	return func(ctx context.Context, count *atomic.Int64) error {
+		defer unix.Close(fd)
+		began := time.Now()
+		for {
+			if err := pace(ctx, began, count.Load(), perSecond); err != nil {
+				return nil
+			}
+			_, err := unix.Write(fd, frame)
+			if err != nil && !errors.Is(err, unix.ENOBUFS) {
+				return fmt.Errorf("send: %w", err)
+			}
+			count.Add(1)
+		}
+	}, nil
+}
+
+// openNIC takes the interface up and returns a socket that sends on it.
+func openNIC() (int, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	fail := func(what string, err error) (int, error) {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s: %w", what, err)
+	}
+	request, err := unix.NewIfreq(nic)
+	if err != nil {
+		return fail("name", err)
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err != nil {
+		return fail("find it", err)
+	}
+	index := int(request.Uint32())
+	request.SetUint32(frameSize)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, request); err != nil {
+		return fail("set its MTU", err)
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_BROADCAST | unix.IFF_NOARP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+		return fail("take it up", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+		return fail("bind to it", err)
+	}
+	return fd, nil
+}
