@@ -10,9 +10,6 @@ import (
 	"holdfast/internal/fault"
 )
 
-// temporalName is what the way to Temporal is called among those that reports go.
-const temporalName = "temporal"
-
 // Alarm is one place that every fault is sent to, besides the incidents.
 type Alarm struct {
 	Name string // for logs and metrics; unique

@@ -290,7 +290,7 @@ func (r *recovery) askPerson(ctx workflow.Context, why string) error {
 func (r *recovery) awaitPerson(ctx workflow.Context) error {
 	r.show(ctx, contract.StageNeedsPerson, true, fmt.Sprintf("waits for a person: mend it by hand, or `holdfast recover %s` to try again", r.inc.VM))
 	for looks := 0; ; looks++ {
-		every := min(time.Minute<<min(looks, 4), 15*time.Minute)
+		every := min(10*time.Second<<min(looks, 7), 15*time.Minute)
 		if err := r.sleep(ctx, every, "next look while a person is awaited"); err != nil {
 			return err
 		}

@@ -259,7 +259,7 @@ func (e *Engine) judgeCutOff(at time.Time, silent []*node) []Change {
 	}
 	_, stands := e.stand[slot]
 	switch {
-	case !all && !most && !(stands && 2*len(lost) > len(e.order)):
+	case !all && !most && (!stands || 2*len(lost) <= len(e.order)):
 		return e.release(at, slot, fault.Sighting{Host: e.o.Site, State: "hosts answer", At: wall(at)})
 	case !stands && !e.lastedLong(lost):
 		return nil

@@ -146,6 +146,9 @@ func decideHome(s Situation) Decision {
 		}
 	}
 	switch {
+	case len(defined) == 1 && s.Fault.Kind == fault.KindLost && s.Fault.Seen.Absent && home.Host != s.Fault.Host:
+		return person(fmt.Sprintf("%s ran on %s, which does not know it any more; %s knows it from earlier (%s, %s): start it by hand where it belongs",
+			s.Fault.VM, s.Fault.Host, home.Host, home.State, home.Reason))
 	case len(defined) == 1:
 		if intent, why := intended(s, home); intent {
 			return Decision{Action: ActStandDown, Host: home.Host, Why: why}

@@ -54,7 +54,7 @@ func TestScale(t *testing.T) {
 		const vms = 20
 		cluster := simulated.New(simulated.Options{Site: "scale", Hosts: hosts, VMsPerHost: vms})
 		alone := measure(t, func(ctx context.Context) { ask(ctx, cluster.Hosts()) })
-		both := measure(t, func(ctx context.Context) { watchAll(t, ctx, cluster) })
+		both := measure(t, func(ctx context.Context) { watchAll(ctx, t, cluster) })
 		fmt.Printf("  %6d %7d %14.3f %14.0f %14.0f\n", hosts, hosts*vms, both.cores-alone.cores, both.heap-alone.heap, both.rss)
 	}
 }
@@ -107,7 +107,7 @@ func ask(ctx context.Context, hosts []hypervisor.Host) {
 	}
 }
 
-func watchAll(t *testing.T, ctx context.Context, cluster *simulated.Cluster) {
+func watchAll(ctx context.Context, t *testing.T, cluster *simulated.Cluster) {
 	site := cluster.Site()
 	defer site.Close()
 	m, err := monitor.New(monitor.Options{

@@ -27,7 +27,7 @@ func TestGuestsThatAreNotWell(t *testing.T) {
 		{fault.KindCPU, "VM2", "vm.cpu", r.do(t, "VM2", lab.TaskCPU, lab.TaskOptions{}), r.do(t, "VM2", lab.TaskStop, lab.TaskOptions{})},
 		{fault.KindMemory, "VM2", "vm.memory", r.do(t, "VM2", lab.TaskMemory, lab.TaskOptions{}), r.do(t, "VM2", lab.TaskStop, lab.TaskOptions{})},
 		{fault.KindDiskIO, "VM2", "vm.disk.ops", r.do(t, "VM2", lab.TaskDisk, lab.TaskOptions{}), r.do(t, "VM2", lab.TaskStop, lab.TaskOptions{})},
-		{fault.KindNet, "VM2", "vm.net.bytes", r.do(t, "VM2", lab.TaskNet, lab.TaskOptions{}), r.do(t, "VM2", lab.TaskStop, lab.TaskOptions{})},
+		{fault.KindNet, "VM2", "vm.net.bytes", r.do(t, "VM2", lab.TaskNet, lab.TaskOptions{Rate: 1}), r.do(t, "VM2", lab.TaskStop, lab.TaskOptions{})},
 		{fault.KindClock, "VM2", "vm.clock", r.do(t, "VM2", lab.TaskClock, lab.TaskOptions{By: time.Hour}), r.do(t, "VM2", lab.TaskClock, lab.TaskOptions{By: -time.Hour})},
 		{fault.KindWatchdog, "VM3", "watchdog", r.do(t, "VM3", lab.TaskWatchdog, lab.TaskOptions{}), r.virsh(t, "A", "reset", "VM3")},
 	} {

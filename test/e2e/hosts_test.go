@@ -19,7 +19,7 @@ import (
 // TestHostsThatAreNotWell has a row for each kind of fault of a host, and what
 // peers get wrong about it.
 func TestHostsThatAreNotWell(t *testing.T) {
-	r := makeLabRig(t, lab.Options{Hosts: 3, VMs: 4, Power: true}, closely)
+	r := makeLabRig(t, lab.Options{Hosts: 3, VMs: 4, Power: true}, unmeasured(closely))
 	r.worker(t)
 	monitor := r.monitor(t)
 	r.agentAnswers(t, "VM1", "VM2", "VM3", "VM4")
@@ -32,6 +32,7 @@ func TestHostsThatAreNotWell(t *testing.T) {
 		t.Run(string(kind)+" while guests run, and one of them dies", func(t *testing.T) {
 			died, earlier := r.vm(t, "VM4"), r.incidents(t, "VM4")
 			require.NoError(t, r.inject(t, f[0], "A")())
+			defer r.anyway(t, f[1], "A")
 			r.seen(t, kind, "A")
 			r.one(t, kind, "A")
 			require.NoError(t, r.inject(t, lab.FaultKill, "VM4")())
@@ -47,6 +48,7 @@ func TestHostsThatAreNotWell(t *testing.T) {
 	}
 	t.Run("cut off the network", func(t *testing.T) {
 		require.NoError(t, r.inject(t, lab.FaultCut, "B")())
+		defer r.anyway(t, lab.FaultHeal, "B")
 		f := r.seen(t, fault.KindHostUnreachable, "B")
 		require.True(t, slices.ContainsFunc(f.Votes, func(v fault.Vote) bool { return v.From == "worker" && v.Says == fault.HostSilent }), asJSON(f))
 		r.one(t, fault.KindHostUnreachable, "B")
@@ -57,6 +59,7 @@ func TestHostsThatAreNotWell(t *testing.T) {
 	t.Run("all hosts cut off at once is the monitor's own trouble", func(t *testing.T) {
 		for _, h := range []string{"A", "B", "C"} {
 			require.NoError(t, r.inject(t, lab.FaultCut, h)())
+			defer r.anyway(t, lab.FaultHeal, h)
 		}
 		f := r.seen(t, fault.KindCutOff, r.siteName())
 		require.NotEmpty(t, f.Evidence)
@@ -70,6 +73,7 @@ func TestHostsThatAreNotWell(t *testing.T) {
 	t.Run("powered off, and its VM lost when it is back", func(t *testing.T) {
 		earlier := r.incidents(t, "VM3")
 		require.NoError(t, r.inject(t, lab.FaultPowerOff, "C")())
+		defer r.anyway(t, lab.FaultPowerOn, "C")
 		f := r.seen(t, fault.KindHostOff, "C")
 		require.True(t, slices.ContainsFunc(f.Votes, func(v fault.Vote) bool { return v.Says == fault.HostOff }), asJSON(f))
 		r.one(t, fault.KindHostOff, "C")

@@ -80,6 +80,15 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='qemu'>
       <source file='{{.Disk}}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
+{{- if .Flaky}}
+    <disk type='network' device='disk'>
+      <driver name='qemu' type='raw' error_policy='stop' discard='unmap'/>
+      <source protocol='nbd' name='{{.Name}}'>
+        <host transport='unix' socket='{{.FlakySocket}}'/>
+      </source>
+      <target dev='vdb' bus='virtio'/>
+    </disk>
+{{- end}}
     <controller type='usb' model='none'/>
     <serial type='file'>
       <source path='{{.Console}}' append='on'/>
@@ -113,8 +122,22 @@ func (l *Lab) domain(vm VM) (string, error) {
 		"Console": filepath.Join(hostConsole, vm.Name+".log"),
 		"MAC":     macAddress(l.id, vm.Name), "Bridge": guestBridge,
 		"TaskSocket": taskSocket(vm.Name), "TaskChannel": task.Channel,
+		"Flaky": l.info.Flaky, "FlakySocket": flakySocket,
 	})
 	return out.String(), err
+}
+
+// writeFiles makes what the hosts are to find when they boot.
+func (l *Lab) writeFiles() error {
+	for _, host := range l.info.Hosts {
+		if err := l.writeHostFiles(host); err != nil {
+			return err
+		}
+	}
+	if !l.info.Flaky {
+		return nil
+	}
+	return l.makeFlakyDisks()
 }
 
 // writeHostFiles makes a host's part of the lab's folder: what it will see as

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -37,8 +38,8 @@ const (
 	TaskList     = task.List
 )
 
-// TaskOptions are the particulars of a task. The zero value has a sensible
-// default for every kind but TaskClock.
+// TaskOptions are the particulars of a task. The zero value is enough for the
+// default rules of Holdfast to call what the guest does a fault.
 type TaskOptions = task.Options
 
 // Done is a task that a guest took on.
@@ -56,6 +57,9 @@ type Done struct {
 // answerWait is how long a guest may take to take a task on. On an idle machine
 // it takes milliseconds; to end one that waits for a disk, two seconds.
 const answerWait = 20 * time.Second
+
+// tellWait is how long to wait before it is told again.
+const tellWait = 4 * time.Second
 
 // Do tells a VM's guest to do something. It goes by a channel of its own, past
 // libvirtd and the guest agent, so that it works when those do not. For a VM that
@@ -88,30 +92,50 @@ func (l *Lab) Do(ctx context.Context, vm string, what Task, o TaskOptions, onHos
 	}, err))
 }
 
-// tell sends a request to the guest and waits for its reply.
+// tell sends a request to the guest until there is a reply. QEMU drops what a
+// guest says at the moment that nobody listens, such as when it is just being
+// paused or resumed; the guest does nothing twice that bears the same ID.
 func (l *Lab) tell(ctx context.Context, vm VM, copy QEMU, request task.Request) (task.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
+	for {
+		reply, err := tellOnce(ctx, vm, copy, request)
+		if err == nil {
+			return reply, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return reply, fmt.Errorf("the guest of %s does not say whether it will %s: it hangs, is paused, has not booted yet, or its QEMU has ended: %w",
+				vm.Name, request.Do, err)
+		}
+	}
+}
+
+// tellOnce sends a request and waits a while for its reply; os.ErrDeadlineExceeded
+// if there is none.
+func tellOnce(ctx context.Context, vm VM, copy QEMU, request task.Request) (task.Reply, error) {
+	line, err := task.Line(request)
+	if err != nil {
+		return task.Reply{}, err
+	}
 	// QEMU's own root is the host's: there the path is as short as sockets want it.
 	path := filepath.Join("/proc", strconv.Itoa(copy.PID), "root", taskSocket(vm.Name))
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if err != nil {
-		return task.Reply{}, fmt.Errorf("reach the guest of %s on host %s: %w", vm.Name, copy.Host, err)
-	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
 		return task.Reply{}, err
 	}
-	line, err := task.Line(request)
-	if err != nil {
+	defer conn.Close()
+	deadline := time.Now().Add(tellWait)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
 		return task.Reply{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	// The line end before it ends what somebody else may have begun.
 	if _, err := conn.Write(append([]byte("\n"), line...)); err != nil {
-		return task.Reply{}, fmt.Errorf("tell the guest of %s to %s: %w", vm.Name, request.Do, err)
+		return task.Reply{}, err
 	}
 	lines := bufio.NewScanner(conn)
 	for lines.Scan() {
@@ -120,10 +144,8 @@ func (l *Lab) tell(ctx context.Context, vm VM, copy QEMU, request task.Request) 
 			return reply, nil
 		}
 	}
-	err = lines.Err()
-	if err == nil {
-		err = io.ErrUnexpectedEOF
+	if err := lines.Err(); err != nil {
+		return task.Reply{}, err
 	}
-	return task.Reply{}, fmt.Errorf("the guest of %s does not say whether it will %s: it hangs, is paused, has not booted yet, or its QEMU has ended: %w",
-		vm.Name, request.Do, err)
+	return task.Reply{}, io.ErrUnexpectedEOF
 }

@@ -193,7 +193,7 @@ func mute(f fixture) {
 }
 
 func refusals(f fixture) {
-	for what, o := range map[Task]TaskOptions{"dance": {}, TaskClock: {}, TaskWrite: {Disk: "vdz"}, TaskMemory: {Percent: 100}} {
+	for what, o := range map[Task]TaskOptions{"dance": {}, TaskWrite: {Disk: "vdz"}, TaskMemory: {Percent: 100}} {
 		_, err := f.Do(f.ctx, "VM1", what, o)
 		require.Error(f.t, err, what)
 	}

@@ -17,7 +17,7 @@ import (
 	"holdfast/test/lab/internal/procfs"
 )
 
-// Down removes the lab: its processes, namespaces, links and its folder.
+// Down removes the lab: its processes, namespaces, links, mounts and its folder.
 func (l *Lab) Down(ctx context.Context) error {
 	unlock, err := lock(ctx, l.info.Dir)
 	if err != nil {
@@ -57,20 +57,20 @@ func (l *Lab) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := detachBelow(l.info.Dir); err != nil { // a small pool
-		return err
-	}
 	// Last, since it bears the lab's folder: see Orphans.
 	if err := removeLink(ctx, uplink(l.id)); err != nil {
 		return err
 	}
 	// A helper that was between fork and exec was overlooked. Without the folder
 	// none can begin, so that this time is the last.
+	if err := detachBelow(l.info.Dir); err != nil {
+		return err
+	}
 	_ = os.RemoveAll(l.info.Dir)
 	if err := l.stopHelpers(ctx); err != nil {
 		return err
 	}
-	return os.RemoveAll(l.info.Dir)
+	return errors.Join(detachBelow(l.info.Dir), os.RemoveAll(l.info.Dir))
 }
 
 // Orphans are the folders of labs on this machine, of any checkout, that run
@@ -162,11 +162,13 @@ func endAll(ctx context.Context, find func() ([]int, error)) error {
 // helperPrograms are what lab runs outside of the hosts for longer than a moment.
 var helperPrograms = []string{"ip", "nsenter", "qemu-img", "setsid", "unshare"}
 
-// helpers finds the lab's sampler, guard, holders and relays, and those helper programs
-// that name its folder or its namespaces.
+// helpers finds the lab's sampler, guard, holders and relays, and those helper
+// programs that name its folder or its namespaces.
 func (l *Lab) helpers() ([]int, error) {
 	var found []int
-	for _, own := range []func() ([]int, error){l.supervisors, l.guards, func() ([]int, error) { return l.holders("") }, func() ([]int, error) { return l.relays("", "") }} {
+	for _, own := range []func() ([]int, error){
+		l.supervisors, l.guards, func() ([]int, error) { return l.holders("") }, func() ([]int, error) { return l.relays("", "") },
+	} {
 		pids, err := own()
 		if err != nil {
 			return nil, err

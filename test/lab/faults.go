@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,36 +16,6 @@ import (
 	"holdfast/test/lab/internal/netns"
 	"holdfast/test/lab/internal/sampler"
 )
-
-// FaultKind is one thing that the lab can do to a VM or a host, or undo.
-type FaultKind string
-
-// Faults, and what undoes them.
-const (
-	FaultKill          FaultKind = "kill"           // SIGKILL of a VM's QEMU
-	FaultHang          FaultKind = "hang"           // SIGSTOP of a VM's QEMU
-	FaultUnhang        FaultKind = "unhang"         // SIGCONT of a VM's QEMU
-	FaultHangGuest     FaultKind = "hang-guest"     // a VM's virtual CPUs are stopped, its QEMU goes on
-	FaultUnhangGuest   FaultKind = "unhang-guest"   // and let go
-	FaultLose          FaultKind = "lose"           // its host forgets a VM
-	FaultLosePool      FaultKind = "lose-pool"      // a host's storage pool goes away
-	FaultRestorePool   FaultKind = "restore-pool"   // and comes back
-	FaultFillPool      FaultKind = "fill-pool"      // a host's storage pool has no room left
-	FaultEmptyPool     FaultKind = "empty-pool"     // and has some again
-	FaultPanic         FaultKind = "panic"          // the guest's kernel panics
-	FaultPowerOff      FaultKind = "power-off"      // a host loses its power
-	FaultPowerOn       FaultKind = "power-on"       // and gets it back
-	FaultCut           FaultKind = "cut"            // a host's network cable is pulled
-	FaultHeal          FaultKind = "heal"           // and plugged in again
-	FaultKillLibvirtd  FaultKind = "kill-libvirtd"  // SIGKILL of a host's libvirtd
-	FaultHangLibvirtd  FaultKind = "hang-libvirtd"  // SIGSTOP of a host's libvirtd
-	FaultStartLibvirtd FaultKind = "start-libvirtd" // started if dead, continued if stopped
-)
-
-// OnVM reports whether the fault is done to a VM; else it is done to a host.
-func (k FaultKind) OnVM() bool {
-	return slices.Contains([]FaultKind{FaultKill, FaultHang, FaultUnhang, FaultHangGuest, FaultUnhangGuest, FaultPanic, FaultLose}, k)
-}
 
 // Injection is a fault that was injected.
 type Injection struct {
@@ -67,6 +38,9 @@ func (l *Lab) Inject(ctx context.Context, kind FaultKind, target, onHost string)
 			return injection, err
 		}
 		copy, err := l.theCopy(vm, onHost)
+		if errors.Is(err, errNoCopy) && kind.withoutQEMU() {
+			copy, err = QEMU{Host: cmp.Or(onHost, vm.Host)}, nil
+		}
 		if err != nil {
 			return injection, err
 		}
@@ -101,6 +75,9 @@ func (l *Lab) record(i Injection, err error) error {
 	return sampler.Append(l.eventLog(), event)
 }
 
+// errNoCopy says that a VM does not run.
+var errNoCopy = errors.New("no QEMU process runs")
+
 // theCopy is the one QEMU process that a fault is meant for.
 func (l *Lab) theCopy(vm VM, onHost string) (QEMU, error) {
 	copies, err := l.copies(vm)
@@ -112,7 +89,7 @@ func (l *Lab) theCopy(vm VM, onHost string) (QEMU, error) {
 	}
 	switch len(copies) {
 	case 0:
-		return QEMU{}, fmt.Errorf("no QEMU process runs %s; `lab status` shows what runs, `lab virsh HOST start %s` starts it", vm.Name, vm.Name)
+		return QEMU{}, fmt.Errorf("%w %s; `lab status` shows what runs, `lab virsh HOST start %s` starts it", errNoCopy, vm.Name, vm.Name)
 	case 1:
 		return copies[0], nil
 	}
@@ -137,6 +114,10 @@ func (l *Lab) onVM(ctx context.Context, i *Injection) error {
 		return l.panicGuest(ctx, i)
 	case FaultLose:
 		return l.loseVM(ctx, i)
+	case FaultFind:
+		return l.findVM(ctx, i)
+	case FaultBreakDisk, FaultMendDisk:
+		return l.breakDisk(i)
 	}
 	return fmt.Errorf("unknown fault %q", i.Fault)
 }
@@ -184,13 +165,10 @@ func (l *Lab) onHost(ctx context.Context, i *Injection, host Host) error {
 		return err
 	}
 	off := processes.init == nil
-	if off && slices.Contains([]FaultKind{FaultPowerOff, FaultKillLibvirtd, FaultHangLibvirtd, FaultStartLibvirtd}, i.Fault) {
+	if off && !slices.Contains([]FaultKind{FaultPowerOn, FaultCut, FaultHeal}, i.Fault) {
 		return fmt.Errorf("host %s is off; `lab power-on %s` starts it", host.Name, host.Name)
 	}
-	if off && onPool(i.Fault) {
-		return fmt.Errorf("host %s is off; `lab power-on %s` starts it", host.Name, host.Name)
-	}
-	if onPool(i.Fault) {
+	if i.Fault.onPool() {
 		return l.onPool(ctx, i, host, processes)
 	}
 	switch i.Fault {

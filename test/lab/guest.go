@@ -17,6 +17,9 @@ import (
 // written, and with snapshots.
 const imageSize = "64M"
 
+// flakySize is the same for its second disk, in bytes.
+const flakySize = 64 << 20
+
 // defineGuests gives a host its storage pool and its guests, and starts these.
 func (l *Lab) defineGuests(ctx context.Context, host Host, progress func(string)) error {
 	// One virsh for all: each costs a connection.

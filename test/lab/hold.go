@@ -196,7 +196,7 @@ func holdThread(thread int, stopped chan<- error) {
 			continue
 		case err != nil || !status.Stopped():
 			if !told {
-				stopped <- fmt.Errorf("thread %d ended before it could be stopped: %v", thread, err)
+				stopped <- errors.Join(fmt.Errorf("thread %d ended before it could be stopped", thread), err)
 			}
 			return
 		case !told:

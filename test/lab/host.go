@@ -22,7 +22,8 @@ import (
 // hostState is what was done to a host, as far as it cannot be seen from
 // outside. It is written before the thing is done.
 type hostState struct {
-	Cut bool `json:"cut"` // its cable is pulled
+	Cut      bool `json:"cut"`      // its cable is pulled
+	PoolLost bool `json:"poolLost"` // the folder of its images is gone
 }
 
 func (l *Lab) hostState(host string) (hostState, error) {
@@ -83,6 +84,9 @@ func (l *Lab) startDaemons(ctx context.Context, host Host) error {
 	}
 	if processes.init == nil {
 		return fmt.Errorf("host %s is off; `lab power-on %s` starts it", host.Name, host.Name)
+	}
+	if err := l.startDiskServer(ctx, host, processes); err != nil {
+		return err
 	}
 	if processes.virtlogd == nil {
 		if err := l.startDaemon(ctx, host, processes.init.PID, "virtlogd", "--daemon"); err != nil {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -95,7 +94,7 @@ func mountHost(dir, host string) error {
 	}
 	// The copy of the machine's mounts would keep other network namespaces alive
 	// after their removal.
-	if err := detachBelow("/run"); err != nil {
+	if err := errors.Join(detachBelow("/run"), detachForeignPools(dir)); err != nil {
 		return err
 	}
 	own := func(name string) string { return filepath.Join(dir, "hosts", host, name) }
@@ -103,17 +102,24 @@ func mountHost(dir, host string) error {
 	if err := readJSON(filepath.Join(dir, "lab.json"), &info); err != nil {
 		return err
 	}
-	images := (&Lab{info: info}).imageDir(host)
+	l := &Lab{info: info}
+	state, err := l.hostState(host)
+	if err != nil {
+		return err
+	}
 	for _, m := range []struct{ from, to string }{
 		{own("etc-libvirt"), "/etc/libvirt"},
 		{own("var-lib-libvirt"), "/var/lib/libvirt"},
 		{own("var-log-libvirt"), "/var/log/libvirt"},
 		{own("var-cache-libvirt"), "/var/cache/libvirt"},
-		{images, hostImages},
+		{l.imageDir(host), hostImages},
 		{filepath.Join(dir, "boot"), hostBoot},
 		{own("etc-hosts"), "/etc/hosts"},
 		{own("etc-resolv.conf"), "/etc/resolv.conf"},
 	} {
+		if m.to == hostImages && state.PoolLost {
+			continue
+		}
 		err := unix.Mount(m.from, m.to, "", unix.MS_BIND, "")
 		// A resolv.conf that points into the machine's /run is gone with it: as good as empty.
 		if errors.Is(err, fs.ErrNotExist) && m.to == "/etc/resolv.conf" {
@@ -131,26 +137,6 @@ func mountHost(dir, host string) error {
 		at := "/" + strings.TrimSuffix(kind, "fs")
 		if err := unix.Mount(kind, at, kind, 0, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", at, err)
-		}
-	}
-	return nil
-}
-
-// detachBelow takes away every mount on or under a path, the innermost first.
-func detachBelow(path string) error {
-	raw, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	var points []string
-	for line := range strings.Lines(string(raw)) {
-		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4]+"/", path+"/") {
-			points = append(points, fields[4])
-		}
-	}
-	for _, point := range slices.Backward(points) {
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
-			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
 	return nil

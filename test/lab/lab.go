@@ -28,12 +28,18 @@ type Options struct {
 	Storage Storage // default StorageShared
 	Dir     string  // folder that holds the lab's folder; default build/lab in the checkout
 
+	// SmallPool puts the images on a file system of SmallPoolMiB that can be filled
+	// (FillPool): one for all hosts, or with StorageLocal one for each. It takes this
+	// machine's memory as it is filled.
+	SmallPool bool
+	// Flaky gives every VM a second disk, vdb, that can be broken (BreakDisk).
+	Flaky bool
+	// Power gives each host in the site file a power command: see [Lab.PowerCommand].
+	Power bool
+
 	// Binary is the lab command, which Up runs inside the hosts and as the
 	// sampler. Default: this process if it is that, else $LAB_BINARY, else bin/lab in the checkout.
 	Binary string
-	// SmallPool puts the images on a file system of SmallPool bytes, in memory, which
-	// may be filled.
-	SmallPool bool
 	// NoWaitGuests returns when the guests are started, not when each of them
 	// has acknowledged its first write.
 	NoWaitGuests bool
@@ -42,8 +48,6 @@ type Options struct {
 	Guard bool
 	// KeepFailed leaves what there is of a lab that did not come up.
 	KeepFailed bool
-	// Power gives each host in the site file a power command: see [Lab.PowerCommand].
-	Power bool
 	// Progress, if set, is called with one line for each thing done. It may be
 	// called by several goroutines at once.
 	Progress func(line string)
@@ -68,14 +72,14 @@ type VM struct {
 
 // Info is what Up made.
 type Info struct {
-	Name     string  `json:"name"`
-	Dir      string  `json:"dir"`
-	Hosts    []Host  `json:"hosts"`
-	VMs      []VM    `json:"vms"`
-	SiteFile string  `json:"siteFile"`
-	Storage  Storage `json:"storage"`
-	// SmallPool: see Options.
-	SmallPool bool      `json:"smallPool,omitempty"`
+	Name      string    `json:"name"`
+	Dir       string    `json:"dir"`
+	Hosts     []Host    `json:"hosts"`
+	VMs       []VM      `json:"vms"`
+	SiteFile  string    `json:"siteFile"`
+	Storage   Storage   `json:"storage"`
+	SmallPool bool      `json:"smallPool,omitempty"` // see Options
+	Flaky     bool      `json:"flaky,omitempty"`     // see Options
 	Subnet    string    `json:"subnet"`
 	Created   time.Time `json:"created"`
 	// Up is false while the lab is being built, and stays false if that failed.

@@ -49,6 +49,7 @@ func TestLab(t *testing.T) {
 		{"migration", migration},
 		{"cut and heal", cutAndHeal},
 		{"libvirtd", libvirtd},
+		{"lose and find", loseAndFind},
 		{"power", power},
 	} {
 		t.Run(step.name, func(t *testing.T) {
@@ -260,6 +261,34 @@ func libvirtd(f fixture) {
 	require.Equal(f.t, DaemonAlive, f.hostStatus("B").Libvirtd)
 	require.Equal(f.t, "VM2", f.virsh("B", "list", "--name"))
 	require.Equal(f.t, pid, f.vm("VM2").Copies[0].PID)
+}
+
+func loseAndFind(f fixture) {
+	f.virsh("A", "start", "VM1")
+	f.advances("VM1")
+	f.virsh("A", "autostart", "VM1")
+	f.virsh("B", "migrate", "--live", "--p2p", "--unsafe", "--persistent", "--undefinesource", "VM2", f.info.Hosts[0].URI)
+	neighbour := f.vm("VM2").Copies[0]
+	require.Equal(f.t, "A", neighbour.Host)
+
+	at := f.done(f.Lose(f.ctx, "VM1"))
+	f.sample("end", "VM1", at)
+	require.Equal(f.t, "VM2", f.virsh("A", "list", "--all", "--name"))
+	require.Equal(f.t, DaemonAlive, f.hostStatus("A").Libvirtd)
+	require.Equal(f.t, neighbour, f.vm("VM2").Copies[0], "other guests run on")
+	f.advances("VM2")
+	f.done(f.StartLibvirtd(f.ctx, "A"))
+	require.Equal(f.t, "VM2", f.virsh("A", "list", "--all", "--name"), "it does not come back")
+
+	require.NoError(f.t, f.Find(f.ctx, "VM1"))
+	f.advances("VM1")
+	// And one that does not run.
+	f.virsh("A", "destroy", "VM1")
+	f.done(f.Lose(f.ctx, "VM1"))
+	require.Equal(f.t, "VM2", f.virsh("A", "list", "--all", "--name"))
+	require.NoError(f.t, f.Find(f.ctx, "VM1"))
+	f.advances("VM1")
+	f.virsh("A", "migrate", "--live", "--p2p", "--unsafe", "--persistent", "--undefinesource", "VM2", f.info.Hosts[1].URI)
 }
 
 func power(f fixture) {

@@ -18,7 +18,7 @@ func TestDownAfterKilledUp(t *testing.T) {
 	for _, point := range []string{"network", "host A", "started"} {
 		t.Run(point, func(t *testing.T) {
 			base := t.TempDir()
-			up := exec.Command(command, "up", "--name", "killed", "--dir", base)
+			up := exec.Command(command, "up", "--name", "killed", "--dir", base, "--small-pool", "--flaky")
 			stderr, err := up.StderrPipe()
 			require.NoError(t, err)
 			require.NoError(t, up.Start())

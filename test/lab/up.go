@@ -93,7 +93,7 @@ func plan(o *Options) (*Lab, error) {
 	if l.info.Binary, err = findBinary(o.Binary); err != nil {
 		return nil, err
 	}
-	l.info.Storage, l.info.SmallPool = o.Storage, o.SmallPool
+	l.info.Storage, l.info.SmallPool, l.info.Flaky = o.Storage, o.SmallPool, o.Flaky
 	l.info.SiteFile = l.file("site.yaml")
 	l.info.Created = time.Now().UTC()
 	for i := range o.Hosts {
@@ -165,11 +165,6 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	}
 	if o.Guard {
 		if err := l.startGuard(ctx); err != nil {
-			return err
-		}
-	}
-	if o.SmallPool {
-		if err := l.mountSmallPools(); err != nil {
 			return err
 		}
 	}
@@ -260,16 +255,22 @@ func (l *Lab) buildHosts(ctx context.Context, progress func(string)) error {
 	if err := os.MkdirAll(l.file("boot"), 0o755); err != nil {
 		return err
 	}
+	if l.info.SmallPool {
+		if err := l.mountSmallPools(); err != nil {
+			return err
+		}
+	}
 	if err := l.makeNetwork(ctx); err != nil {
+		return err
+	}
+	// Of all hosts before the first boots: with shared storage it serves them all.
+	if err := l.writeFiles(); err != nil {
 		return err
 	}
 	progress("network " + l.info.Subnet)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, host := range l.info.Hosts {
 		group.Go(func() error {
-			if err := l.writeHostFiles(host); err != nil {
-				return err
-			}
 			if err := l.seedCapabilities(host.Name, cache); err != nil {
 				return err
 			}

@@ -16,7 +16,7 @@ const (
 	lostRate = 0.01 // of the listings and samples, and of the events, that are lost
 )
 
-var noAnswer = errors.New("guest agent is not connected")
+var errNoAnswer = errors.New("guest agent is not connected")
 
 // restartMonitor begins with a monitor that knows nothing.
 func (w *World) restartMonitor() {
@@ -182,7 +182,7 @@ func (w *World) answer(want detect.Want) {
 		}
 		var err error
 		if v.stuck || v.muted || v.domain().state != "running" || w.now-v.since < 20 {
-			err = noAnswer
+			err = errNoAnswer
 		}
 		w.take(w.engine.GuestAnswered(h.name, w.time(), want.VM, 10*time.Millisecond, err))
 	}

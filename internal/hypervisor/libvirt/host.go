@@ -36,6 +36,8 @@ type Host struct {
 	changed  chan struct{} // closed and replaced when current changes
 
 	questions map[string]*question // to guest agents, by UUID
+	// stopped are the storage pools that a failed refresh of ours stopped, by UUID.
+	stopped map[string]bool
 }
 
 var _ hypervisor.Host = (*Host)(nil)
@@ -51,8 +53,8 @@ func New(opts Options) (hypervisor.Host, error) {
 	}
 	h := &Host{
 		opts: opts, addr: parseAddress(opts.URI),
-		log:       opts.Logger.With("host", opts.Name),
-		changed:   make(chan struct{}),
+		log:     opts.Logger.With("host", opts.Name),
+		changed: make(chan struct{}), stopped: make(map[string]bool),
 		questions: make(map[string]*question),
 	}
 	h.hub.Buffer = opts.EventBuffer

@@ -21,7 +21,7 @@ func (h *Host) Node(ctx context.Context) (hypervisor.NodeStats, error) {
 		if err != nil {
 			return out, err
 		}
-		memory, err := l.conn.GetMemoryStats(int(lv.NODE_MEMORY_STATS_ALL_CELLS), 0)
+		memory, err := l.conn.GetMemoryStats(lv.NODE_MEMORY_STATS_ALL_CELLS, 0)
 		if err != nil {
 			return out, err
 		}

@@ -21,8 +21,9 @@ import (
 // under way on a host, in a lane that nothing else needs.
 //
 // A refresh that fails stops the pool. It is then reported as inactive, with
-// the error, and stays so until somebody starts it; a domain that runs from a
-// folder does not notice.
+// the error; a domain that runs from a folder does not notice. What our look has
+// stopped is started again by a later one, as soon as that works: to look must
+// not do harm that stays.
 func (h *Host) Pools(ctx context.Context) ([]hypervisor.Pool, error) {
 	apart := func(s *session) (lane, error) { return s.pools, nil }
 	return callIn(ctx, h, "list storage pools", apart, func(l *link) ([]hypervisor.Pool, error) {
@@ -95,8 +96,14 @@ func (l *link) readPool(p *lv.StoragePool, out *hypervisor.Pool) (err error) {
 		return err
 	}
 	var failed error
-	if active && def.refreshable() {
+	switch {
+	case !active && l.host.hasStopped(out.UUID):
+		if failed = p.Create(0); failed == nil {
+			l.host.noteStopped(out.UUID, false)
+		}
+	case active && def.refreshable():
 		failed = p.Refresh(0)
+		l.host.noteStopped(out.UUID, failed != nil)
 	}
 	info, err := p.GetInfo() // of one whose refresh failed, too: it may have been stopped
 	if err != nil {
@@ -109,6 +116,24 @@ func (l *link) readPool(p *lv.StoragePool, out *hypervisor.Pool) (err error) {
 		out.Capacity, out.Available = info.Capacity, info.Available
 	}
 	return failed
+}
+
+func (h *Host) hasStopped(pool string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stopped[pool]
+}
+
+// noteStopped notes that a failed refresh may have stopped a pool, or that it is
+// active again.
+func (h *Host) noteStopped(pool string, stopped bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if stopped {
+		h.stopped[pool] = true
+		return
+	}
+	delete(h.stopped, pool)
 }
 
 type poolDefinition struct {

@@ -126,6 +126,27 @@ func TestTasksThatAreNone(t *testing.T) {
 	require.Empty(t, tasks.list())
 }
 
+func TestTaskIsDoneOnce(t *testing.T) {
+	tasks := newTasks(newVoice(nil))
+	hear := func(id string) task.Reply {
+		line, err := task.Line(task.Request{ID: id, Do: task.CPU})
+		require.NoError(t, err)
+		reply, ok := task.ParseReply(tasks.hear(line))
+		require.True(t, ok)
+		require.Equal(t, id, reply.ID)
+		require.Len(t, reply.Running, 1)
+		return reply
+	}
+	hear("a")
+	begun := tasks.begun["cpu"]
+	hear("a")
+	require.Same(t, begun, tasks.begun["cpu"])
+	hear("b")
+	require.NotSame(t, begun, tasks.begun["cpu"])
+	require.Nil(t, tasks.hear([]byte("{")))
+	tasks.end(func(*underway) bool { return true })
+}
+
 func TestTaskLastsAndEnds(t *testing.T) {
 	tasks := newTasks(newVoice(nil))
 	begin := func(o task.Options) {

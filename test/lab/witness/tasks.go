@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ import (
 // work is a task that was begun: it goes on until ctx ends or it is done. It
 // counts what it does in steps of its own.
 type work func(ctx context.Context, count *atomic.Int64) error
+
+// replyFirst is how long a task waits with its first step.
+const replyFirst = 200 * time.Millisecond
 
 // starters prepare the tasks that last, or take their time. An error is the
 // asker's; what goes wrong later is in the list.
@@ -43,6 +47,7 @@ type underway struct {
 // tasks are what the guest does for the lab.
 type tasks struct {
 	voice *voice
+	last  task.Reply // hear's own
 
 	mu      sync.Mutex
 	begun   map[string]*underway // by kind, and disk where that matters
@@ -57,23 +62,30 @@ func (t *tasks) serve() error {
 	if err != nil {
 		return err
 	}
-	return p.follow(func(line []byte) []byte {
-		request, ok := task.ParseRequest(line)
-		if !ok {
-			return nil
-		}
-		reply := task.Reply{ID: request.ID}
+	return p.follow(t.hear, func() ([]byte, bool) { return nil, true })
+}
+
+// hear does what a line asks for, and returns the reply. What was done last is
+// not done again: whoever asked did not get the reply.
+func (t *tasks) hear(line []byte) []byte {
+	request, ok := task.ParseRequest(line)
+	if !ok {
+		return nil
+	}
+	if request.ID != t.last.ID {
+		t.last = task.Reply{ID: request.ID}
 		said, err := t.do(request)
 		if err != nil {
-			reply.Error = err.Error()
+			t.last.Error = err.Error()
 		}
-		reply.Said, reply.Running = said, t.list()
-		answer, err := task.Line(reply)
-		if err != nil {
-			return nil
-		}
-		return answer
-	}, func() ([]byte, bool) { return nil, true })
+		t.last.Said = said
+	}
+	t.last.Running = t.list()
+	answer, err := task.Line(t.last)
+	if err != nil {
+		return nil
+	}
+	return answer
 }
 
 func (t *tasks) do(r task.Request) (said string, err error) {
@@ -96,10 +108,10 @@ func (t *tasks) do(r task.Request) (said string, err error) {
 		t.end(func(u *underway) bool { return u.kind == task.Write || u.kind == task.Fill })
 		return "", discard(r.Disk)
 	case task.Clock:
-		to := time.Now().Add(r.By)
+		to := time.Now().Add(cmp.Or(r.By, task.DefaultClock))
 		return "the guest's clock says " + to.UTC().Format(time.RFC3339Nano), setClock(to)
 	case task.Halt:
-		time.AfterFunc(500*time.Millisecond, func() { // once the answer is out
+		time.AfterFunc(replyFirst, func() {
 			fmt.Printf("witness: halt: %v\n", unix.Reboot(unix.LINUX_REBOOT_CMD_HALT))
 		})
 	case task.Stop:
@@ -137,6 +149,8 @@ func (t *tasks) begin(r task.Request, prepare func(task.Options) (work, error)) 
 	go func() {
 		defer close(u.done)
 		defer cancel()
+		// Once the reply is out: a disk that fails has the guest paused at once.
+		_ = sleep(ctx, replyFirst)
 		u.err = run(ctx, &u.count)
 	}()
 	return nil

@@ -26,16 +26,17 @@ own, past libvirtd and the guest agent, and so works when those do not.
   write     --rate (10) new blocks of 64 KiB a second: the image must find room for each
   fill      write blocks until --percent (97) of the disk were written once
   empty     end write and fill, and discard what they wrote
-  net       send --rate (20) MB/s to nobody
+  net       send --rate (150) MB/s to nobody
   mute      the guest agent gives no answer, in later boots neither; see --boots and --closed
   unmute    it answers again
-  clock     set the clock --by so much ahead, or behind if negative
+  clock     set the clock --by (1m) ahead of what it says, or behind if negative
   watchdog  arm the watchdog with --timeout (2s) and do not feed it
   halt      stop all virtual CPUs for good: only a reset or a power-off ends it
   stop      end everything that lasts, or only --what
   list      say what lasts, and how far it is
 
-cpu, memory, disk, write and net last until they are stopped, --for is over, or
+Without flags each is enough for Holdfast's default rules to call it a fault. cpu,
+memory, disk, write and net last until they are stopped, --for is over, or
 the guest boots anew. A task that is begun again is begun anew.
 
 It returns when the guest has taken the task on, and prints the time right before

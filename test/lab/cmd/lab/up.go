@@ -68,9 +68,10 @@ it fails or is interrupted it removes what it made.`,
 	flags.IntVar(&up.Hosts, "hosts", 2, "how many hosts, 1 to 26")
 	flags.IntVar(&vms, "vms", 2, "how many guests, from 0; each takes 128 MiB and about 7% of a core")
 	flags.StringVar(&storage, "storage", string(lab.StorageShared), "shared: all hosts see one folder of images; local: each has its own, under the same path")
-	flags.BoolVar(&wait, "wait-guests", true, "wait until every guest has acknowledged a write")
+	flags.BoolVar(&up.SmallPool, "small-pool", false, fmt.Sprintf("put the images on a file system of %d MiB, in memory, that lab fill-pool may fill", lab.SmallPoolMiB))
+	flags.BoolVar(&up.Flaky, "flaky", false, "give every guest a second disk, vdb, that lab break-disk can have fail")
 	flags.BoolVar(&up.Power, "power", false, "give each host in the site file a power command, lab power-state")
-	flags.BoolVar(&up.SmallPool, "small-pool", false, "put the images on a file system of "+lab.SmallPool+" that lab fill-pool may fill")
+	flags.BoolVar(&wait, "wait-guests", true, "wait until every guest has acknowledged a write")
 	flags.BoolVar(&up.KeepFailed, "keep-failed", false, "if it fails, leave what there is to be looked at")
 	outputFlag(cmd, o, "json")
 	return cmd

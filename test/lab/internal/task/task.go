@@ -43,13 +43,15 @@ func Kinds() []Kind {
 	return []Kind{CPU, Memory, Disk, Write, Fill, Empty, Net, Mute, Unmute, Clock, Watchdog, Halt, Stop, List}
 }
 
-// Limits and what a field that is zero means.
+// Limits and what a field that is zero means: enough for the default rules of
+// Holdfast to call it a fault.
 const (
 	DefaultMemory   = 90   // Percent
 	DefaultFill     = 97   // Percent
 	DefaultDiskRate = 2000 // requests/s
 	DefaultWrite    = 10   // blocks/s
-	DefaultNetRate  = 20   // MB/s
+	DefaultNetRate  = 150  // MB/s
+	DefaultClock    = time.Minute
 	DefaultWatchdog = 2 * time.Second
 	MaxWatchdog     = 30 * time.Second
 )
@@ -60,7 +62,7 @@ type Options struct {
 	Disk    string        `json:"disk,omitempty"`    // which disk, by its target; default vda
 	Rate    int           `json:"rate,omitempty"`    // disk: requests/s; write: blocks of BlockSize/s; net: MB/s
 	Percent int           `json:"percent,omitempty"` // memory: of what the guest has; fill: of the disk
-	By      time.Duration `json:"by,omitempty"`      // clock: ahead if positive, behind if negative
+	By      time.Duration `json:"by,omitempty"`      // clock: ahead if positive, behind if negative; default a minute ahead
 	Timeout time.Duration `json:"timeout,omitempty"` // watchdog: 2 s to 30 s, by steps of 2 s
 	Boots   int           `json:"boots,omitempty"`   // mute: for so many boots more, this one not counted; 0: for all
 	Closed  bool          `json:"closed,omitempty"`  // mute: the agent's port is not even open
@@ -104,10 +106,6 @@ func (r Request) Check() error {
 		return fmt.Errorf("%s: disk %q; it is named as the guest's definition names it, such as vda", r.Do, r.Disk)
 	}
 	switch r.Do {
-	case Clock:
-		if r.By == 0 {
-			return fmt.Errorf("clock: say by how much it is to be off, such as 1h or -30s")
-		}
 	case Watchdog:
 		if t := r.Timeout; t != 0 && (t < DefaultWatchdog || t > MaxWatchdog || t%(2*time.Second) != 0) {
 			return fmt.Errorf("watchdog: a timeout of %s; the device has 2s, 4s and so on to 30s", t)

@@ -11,7 +11,7 @@ import (
 func TestCheck(t *testing.T) {
 	for _, good := range []Request{
 		{Do: CPU}, {Do: Memory, Options: Options{Percent: 100, For: time.Hour}}, {Do: Write, Options: Options{Disk: "vdb"}},
-		{Do: Clock, Options: Options{By: -time.Second}}, {Do: Watchdog}, {Do: Watchdog, Options: Options{Timeout: 30 * time.Second}},
+		{Do: Clock}, {Do: Clock, Options: Options{By: -time.Second}}, {Do: Watchdog}, {Do: Watchdog, Options: Options{Timeout: 30 * time.Second}},
 		{Do: Mute, Options: Options{Boots: 1, Closed: true}},
 	} {
 		require.NoError(t, good.Check(), "%+v", good)
@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 	for _, bad := range []Request{
 		{}, {Do: "dance"}, {Do: CPU, Options: Options{For: -1}}, {Do: Disk, Options: Options{Rate: -1}}, {Do: Mute, Options: Options{Boots: -1}},
 		{Do: Fill, Options: Options{Percent: 101}}, {Do: Write, Options: Options{Disk: "../x"}}, {Do: Write, Options: Options{Disk: "sda"}},
-		{Do: Clock}, {Do: Watchdog, Options: Options{Timeout: 3 * time.Second}}, {Do: Watchdog, Options: Options{Timeout: time.Minute}},
+		{Do: Watchdog, Options: Options{Timeout: 3 * time.Second}}, {Do: Watchdog, Options: Options{Timeout: time.Minute}},
 		{Do: Mute, Options: Options{Boots: 1, For: time.Second}},
 	} {
 		require.Error(t, bad.Check(), "%+v", bad)
