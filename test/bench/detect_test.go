@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	detectRuns   = 3
+	detectRuns   = 2
 	detectPeriod = 10 * time.Second // of listings and of samples, the default
 	detectFor    = 10 * time.Second // of rules; the default is 5 min
 )

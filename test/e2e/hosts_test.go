@@ -3,8 +3,12 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,7 +23,8 @@ import (
 // TestHostsThatAreNotWell has a row for each kind of fault of a host, and what
 // peers get wrong about it.
 func TestHostsThatAreNotWell(t *testing.T) {
-	r := makeLabRig(t, lab.Options{Hosts: 3, VMs: 4, Power: true}, unmeasured(closely))
+	alarms := newHook(t)
+	r := makeLabRig(t, lab.Options{Hosts: 3, VMs: 4, Power: true}, unmeasured(closely)+alarms.settings())
 	r.worker(t)
 	monitor := r.monitor(t)
 	r.agentAnswers(t, "VM1", "VM2", "VM3", "VM4")
@@ -82,8 +87,59 @@ func TestHostsThatAreNotWell(t *testing.T) {
 		require.Equal(t, fault.KindLost, inc.Fault.Kind)
 		r.calm(t)
 	})
+	t.Run("Temporal unreachable", func(t *testing.T) {
+		r.server.Kill()
+		alarms.await(t, "firing", fault.KindTemporalAway)
+		require.NoError(t, r.server.Restart(t.Context()))
+		alarms.await(t, "resolved", fault.KindTemporalAway)
+		r.calm(t)
+		r.open(t, fault.Fault{})
+	})
 	monitor.Kill()
 	t.Run("a monitor at another place", func(t *testing.T) { aMonitorElsewhere(t, r) })
+}
+
+// hook is a receiver of alarms.
+type hook struct {
+	url  string
+	mu   sync.Mutex
+	said []string // such as "firing storm"
+}
+
+func newHook(t *testing.T) *hook {
+	h := &hook{}
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var body struct {
+			Status string
+			Fault  fault.Fault
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			return
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.said = append(h.said, body.Status+" "+string(body.Fault.Kind))
+	}))
+	t.Cleanup(s.Close)
+	h.url = s.URL
+	return h
+}
+
+// settings send alarms here.
+func (h *hook) settings() string {
+	return fmt.Sprintf("alerts: {out: {webhook: [{url: %q}]}}\n", h.url)
+}
+
+func (h *hook) await(t *testing.T, status string, kind fault.Kind) {
+	t.Helper()
+	rig.Eventually(t, fmt.Sprintf("an alarm: %s %s", status, kind), func() error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if !slices.Contains(h.said, status+" "+string(kind)) {
+			return fmt.Errorf("alarms: %v", h.said)
+		}
+		return nil
+	})
 }
 
 // aMonitorElsewhere watches from a place of its own, where it can be cut off from

@@ -110,15 +110,16 @@ func (l *Lab) losePool(ctx context.Context, i *Injection, host Host, init int) e
 	return os.Rename(images, images+".lost")
 }
 
+// restorePool undoes losePool. That there is nothing to undo is no error.
 func (l *Lab) restorePool(ctx context.Context, i *Injection, host Host, init int) error {
 	state, err := l.hostState(host.Name)
 	if err != nil {
 		return err
 	}
-	if !state.PoolLost {
-		return fmt.Errorf("the pool of host %s is not lost; `lab lose-pool %s` takes it away", host.Name, host.Name)
-	}
 	i.At = time.Now().UTC()
+	if !state.PoolLost {
+		return nil
+	}
 	images := filepath.Join("/proc", strconv.Itoa(init), "root", hostImages)
 	// What an interrupted restore-pool did is done.
 	if err := os.Rename(images+".lost", images); err != nil && !errors.Is(err, fs.ErrNotExist) {
