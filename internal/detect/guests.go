@@ -49,6 +49,7 @@ type life struct {
 	agent    agentView
 	noSpace  bool      // its disk said so
 	diskTold time.Time // when its disks were asked, or said so themselves
+	diskSaid time.Time // when QEMU last said that a disk failed
 	watchdog time.Time // when its watchdog last fired
 
 	rebooted   bool // since is when the guest was reset

@@ -206,9 +206,7 @@ func (e *Engine) DiskFailed(host string, at time.Time, vm fault.VM, device strin
 		return nil
 	}
 	e.advance(at)
-	if noSpace {
-		g.noSpace, g.diskTold = true, at
-	}
+	g.noSpace, g.diskTold, g.diskSaid = noSpace, at, at
 	return e.judgePending(at)
 }
 
@@ -219,7 +217,12 @@ func (e *Engine) DisksTold(host string, at time.Time, vm fault.VM, noSpace bool)
 		return nil
 	}
 	e.advance(at)
-	g.noSpace, g.diskTold = g.noSpace || noSpace, at
+	if g.stateSince.Sub(g.diskSaid) > settleWithin {
+		// QEMU keeps a disk's first error until it ends: what it said itself, as it
+		// paused the guest, is newer.
+		g.noSpace = noSpace
+	}
+	g.diskTold = at
 	return e.judgePending(at)
 }
 

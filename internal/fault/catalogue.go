@@ -29,7 +29,7 @@ var catalogue = []Info{
 		Kind: KindHung, Subject: SubjectVM, Level: Critical, Response: RespondIncident, Severity: 2,
 		Source:       "bulk statistics; guest agent",
 		Confirmation: "running, and missing from the statistics for hungAfter; or its vCPUs made no progress for hungAfter and its guest agent, which answered before, does not",
-		Lab:          "lab hang VM; lab hang-guest VM",
+		Lab:          "lab hang VM; lab hang-guest VM; lab do VM halt",
 	},
 	{
 		Kind: KindWatchdog, Subject: SubjectVM, Level: Major, Response: RespondIncident, Severity: 2,
@@ -39,12 +39,12 @@ var catalogue = []Info{
 	{
 		Kind: KindIOError, Subject: SubjectVM, Level: Critical, Response: RespondIncident, Severity: 2,
 		Source: "I/O error event, listing, disk errors", Confirmation: "paused (I/O error), and no disk says that space is missing",
-		Lab: "lab break-disk VM, lab do VM write",
+		Lab: "lab up --flaky, lab break-disk VM, lab do VM write --disk vdb",
 	},
 	{
 		Kind: KindNoSpace, Subject: SubjectVM, Level: Critical, Response: RespondIncident, Severity: 2,
 		Source: "I/O error event, listing, disk errors", Confirmation: "paused (I/O error), and the event or a disk says that space is missing",
-		Lab: "lab fill-pool HOST, lab do VM write",
+		Lab: "lab up --small-pool, lab fill-pool HOST, lab do VM write",
 	},
 	{
 		Kind: KindPaused, Subject: SubjectVM, Level: Critical, Response: RespondIncident, Severity: 1,
@@ -151,7 +151,7 @@ var catalogue = []Info{
 	},
 	{
 		Kind: KindPoolFull, Subject: SubjectPool, Level: Major, Response: RespondAlarm, Severity: 2,
-		Source: "storage pools of every host", Confirmation: "rule on pool.full", Lab: "lab fill-pool HOST",
+		Source: "storage pools of every host", Confirmation: "rule on pool.full", Lab: "lab up --small-pool, lab fill-pool HOST",
 	},
 	{
 		Kind: KindCutOff, Subject: SubjectSite, Level: Critical, Response: RespondAlarm, Severity: 3,
