@@ -62,9 +62,13 @@ func TestHostsThatAreNotWell(t *testing.T) {
 		r.open(t, fault.Fault{})
 	})
 	t.Run("all hosts cut off at once is the monitor's own trouble", func(t *testing.T) {
+		defer func() {
+			for _, h := range []string{"A", "B", "C"} {
+				r.anyway(t, lab.FaultHeal, h)
+			}
+		}()
 		for _, h := range []string{"A", "B", "C"} {
 			require.NoError(t, r.inject(t, lab.FaultCut, h)())
-			defer r.anyway(t, lab.FaultHeal, h)
 		}
 		f := r.seen(t, fault.KindCutOff, r.siteName())
 		require.NotEmpty(t, f.Evidence)
