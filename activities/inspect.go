@@ -2,10 +2,14 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
+	"holdfast/internal/annotation"
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
 	"holdfast/internal/proof"
 )
 
@@ -17,7 +21,44 @@ func (a *Activities) Inspect(ctx context.Context, in contract.InspectInput) (con
 	}
 	defer keepAlive(ctx)()
 	answers := a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere)
-	return contract.Inspection{Answers: answers, Policy: a.policy(in.PolicyInput), At: time.Now().UTC()}, nil
+	return contract.Inspection{Answers: answers, Policy: a.policyFor(ctx, in, answers), At: time.Now().UTC()}, nil
+}
+
+// policyFor is the policy for a VM as its annotation is now, on the host that
+// matters. What the fault says of it may be old, or missing: a monitor that
+// started after the VM stopped has not read its definition.
+func (a *Activities) policyFor(ctx context.Context, in contract.InspectInput, answers []proof.Answer) ladder.Policy {
+	if a.opts.PolicyFor == nil {
+		return a.opts.Policy
+	}
+	home, found := proof.AnswerOf(answers, in.Host)
+	if !found || home.Error != "" || home.Absent {
+		i := slices.IndexFunc(answers, func(x proof.Answer) bool { return x.Error == "" && !x.Absent })
+		if i < 0 {
+			return a.policy(in.PolicyInput) // nothing can be started anywhere
+		}
+		home = answers[i]
+	}
+	definition, err := a.definition(ctx, home.Host, in.VM.UUID)
+	if err != nil {
+		p := a.policy(in.PolicyInput)
+		p.Observe = true
+		p.ObserveWhy = fmt.Sprintf("its definition could not be read on %s, so nobody knows whether its annotation says observe: %s", home.Host, brief(err))
+		return p
+	}
+	profile, _ := annotation.Parse(definition) // what is doubtful in it, it takes for observe
+	in.Labels, in.Mode = profile.Labels, profile.Mode
+	return a.policy(in.PolicyInput)
+}
+
+func (a *Activities) definition(ctx context.Context, host, uuid string) (string, error) {
+	h, err := a.host(host)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.opts.CallTimeout)
+	defer cancel()
+	return h.Definition(ctx, uuid)
 }
 
 // survey asks all hosts at once. It waits for every host that could be running

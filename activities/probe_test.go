@@ -97,5 +97,8 @@ func TestPolicyFor(t *testing.T) {
 	in := contract.PolicyInput{Kind: fault.KindCrashed, Labels: map[string]string{"tier": "db"}, Mode: "observe"}
 	got, err := a.Inspect(t.Context(), contract.InspectInput{VM: fault.VM{UUID: vm.UUID}, PolicyInput: in})
 	require.NoError(t, err)
-	require.Equal(t, "crashed db observe", got.Policy.ObserveWhy)
+	require.Equal(t, "crashed  ", got.Policy.ObserveWhy, "the definition has no annotation, whatever the fault says")
+	got, err = a.Inspect(t.Context(), contract.InspectInput{VM: fault.VM{UUID: "99999999-9999-4999-8999-999999999999"}, PolicyInput: in})
+	require.NoError(t, err)
+	require.Equal(t, "crashed db observe", got.Policy.ObserveWhy, "no host has the VM to ask")
 }

@@ -252,7 +252,7 @@ func (e *Engine) lifecycle(at time.Time, changes []Change) []Change {
 
 // label puts what is known of the VM into its fault.
 func (e *Engine) label(f *fault.Fault) {
-	if g := e.guests[f.VM.UUID]; g != nil {
-		f.Labels, f.Mode = g.profile.Labels, g.profile.Mode
+	if v := e.tracker.vms[f.VM.UUID]; v != nil && v.profile != nil {
+		f.Labels, f.Mode = v.profile.Labels, v.profile.Mode
 	}
 }

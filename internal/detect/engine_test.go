@@ -321,6 +321,19 @@ func TestWatchdogAndClock(t *testing.T) {
 	w.says("cleared clock-skew VM-A")
 }
 
+func TestAFaultKeepsTheVMsAnnotation(t *testing.T) {
+	w := newWorld(t, "A")
+	w.describe("A", Profile{Labels: map[string]string{"tier": "db"}, Mode: "observe"})
+	w.event("A", "shut off", "failed")
+	w.says("raised crashed VM-A")
+	w.pass(20, []string{"A"}, nil) // said again from listings, when no guest is there
+	require.Equal(t, "observe", w.Faults()[0].Mode)
+	require.Equal(t, "db", w.Faults()[0].Labels["tier"])
+	changes := w.Listed("A", w.at().Add(time.Second), []Observation{{VM: vmOn("A"), State: "shut off", Reason: "crashed"}})
+	require.Len(t, changes, 1)
+	require.Equal(t, "observe", changes[0].Fault.Mode)
+}
+
 func TestRulesFollowTheVMsOwnAnnotation(t *testing.T) {
 	w := newWorld(t, "A", "B")
 	off := true

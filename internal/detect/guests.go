@@ -242,6 +242,9 @@ func (e *Engine) Described(host string, at time.Time, vm fault.VM, p Profile) []
 	}
 	e.advance(at)
 	g.profile, g.described = p, true
+	if v := e.tracker.vms[vm.UUID]; v != nil {
+		v.profile = &p
+	}
 	overrides := map[string]rules.Override{}
 	if e.o.OverridesFor != nil {
 		for name, o := range e.o.OverridesFor(p.Labels) {

@@ -71,6 +71,7 @@ type vmView struct {
 	seenAt    time.Time    // when the host last said so, with the monotonic reading
 	clearedAt time.Time    // when the last fault was cleared
 	doubted   string       // ID of the fault that was last held back
+	profile   *Profile     // what its definition said last; nil: nobody has read it
 }
 
 func (v *vmView) find(host string) (int, bool) {
