@@ -27,6 +27,7 @@ const (
 	detectRuns   = 2
 	detectPeriod = 10 * time.Second // of listings and of samples, the default
 	detectFor    = 10 * time.Second // of rules; the default is 5 min
+	detectPools  = 15 * time.Second // of storage pools; the default is 1 min
 )
 
 // heard is a Reporter that hands on what is said for the first time.
@@ -146,7 +147,7 @@ func detections(t *testing.T, l *lab.Lab) []detected {
 		{"hung (SIGSTOP of QEMU)", fault.KindHung, "hungAfter 30 s", inject(lab.FaultHang, "VM1"), undo(lab.FaultUnhang, "VM1")},
 		{"hung (guest stands still)", fault.KindHung, "hungAfter 30 s", inject(lab.FaultHangGuest, "VM1"), undo(lab.FaultUnhangGuest, "VM1")},
 		{"cpu-pressure", fault.KindCPU, "for 10 s", do(lab.TaskCPU), stop},
-		{"pool-lost", fault.KindPoolLost, "pools 1 min", inject(lab.FaultLosePool, "B"), undo(lab.FaultRestorePool, "B")},
+		{"pool-lost", fault.KindPoolLost, "pools 15 s", inject(lab.FaultLosePool, "B"), undo(lab.FaultRestorePool, "B")},
 		{"libvirtd-dead", fault.KindLibvirtdDead, "unreachableAfter 15 s", inject(lab.FaultKillLibvirtd, "B"), undo(lab.FaultStartLibvirtd, "B")},
 		{"libvirtd-hung", fault.KindLibvirtdHung, "unreachableAfter 15 s", inject(lab.FaultHangLibvirtd, "B"), undo(lab.FaultStartLibvirtd, "B")},
 		{"host-unreachable (cable pulled)", fault.KindHostUnreachable, "unreachableAfter 15 s", inject(lab.FaultCut, "C"), undo(lab.FaultHeal, "C")},
@@ -172,7 +173,7 @@ func watchLab(t *testing.T, l *lab.Lab, to heard) *monitor.Monitor {
 	t.Cleanup(func() { _ = site.Close() })
 	m, err := monitor.New(monitor.Options{
 		Site: "lab", Hosts: site, Reporter: nobody{}, Alarms: []monitor.Alarm{{Name: "bench", To: to}},
-		Sweep: detectPeriod, Sample: detectPeriod, Panels: panels, ResayInitial: time.Hour, ResayMax: time.Hour,
+		Sweep: detectPeriod, Sample: detectPeriod, Pools: detectPools, Panels: panels, ResayInitial: time.Hour, ResayMax: time.Hour,
 		Detect: detect.Options{Rules: []rules.Rule{
 			// What the machine has no processor for is steal: the guest gets a part.
 			{Name: "cpu", Metric: rules.VMCPU, Kind: fault.KindCPU, Raise: 40, Clear: 30, For: detectFor},

@@ -91,6 +91,22 @@ func TestHostsThatAreNotWell(t *testing.T) {
 		require.Equal(t, fault.KindLost, inc.Fault.Kind)
 		r.calm(t)
 	})
+	t.Run("too many at once", func(t *testing.T) {
+		for _, h := range []string{"B", "C"} {
+			require.NoError(t, r.inject(t, lab.FaultPowerOff, h)())
+			defer r.anyway(t, lab.FaultPowerOn, h) //nolint:gocritic // two of them, until this test ends
+		}
+		r.seen(t, fault.KindStorm, r.siteName())
+		for _, h := range []string{"B", "C"} {
+			require.NotEmpty(t, r.seen(t, fault.KindHostOff, h).Frozen, "nothing may be done to %s", h)
+		}
+		require.Len(t, r.standing(t), 3, "no VM is blamed: %v", names(r.standing(t)))
+		for _, h := range []string{"B", "C"} {
+			require.NoError(t, r.inject(t, lab.FaultPowerOn, h)())
+		}
+		r.calm(t)
+		r.open(t, fault.Fault{})
+	})
 	t.Run("Temporal unreachable", func(t *testing.T) {
 		r.server.Kill()
 		alarms.await(t, "firing", fault.KindTemporalAway)
