@@ -129,7 +129,7 @@ func detections(t *testing.T, l *lab.Lab) []detected {
 	}
 	return []detected{
 		{"crashed (SIGKILL of QEMU)", fault.KindCrashed, "", inject(lab.FaultKill, "VM1"), virsh("start", "VM1")},
-		{"panicked", fault.KindPanicked, "", inject(lab.FaultPanic, "VM1"), virsh("reset", "VM1")},
+		{"panicked", fault.KindPanicked, "", inject(lab.FaultPanic, "VM1"), virsh("destroy VM1; start VM1")},
 		{"no-space", fault.KindNoSpace, "", func() (lab.Injection, error) {
 			if _, err := l.Do(t.Context(), "VM1", lab.TaskWrite, lab.TaskOptions{}); err != nil {
 				return lab.Injection{}, err
