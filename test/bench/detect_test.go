@@ -127,9 +127,17 @@ func detections(t *testing.T, l *lab.Lab) []detected {
 	virsh := func(args ...string) func() error {
 		return func() error { _, err := l.Virsh(t.Context(), "A", args...); return err }
 	}
+	// A guest takes a while until its kernel can panic, and its agent answers.
+	booted := func(commands string) func() error {
+		return func() error {
+			err := virsh(commands)()
+			pause(2 * detectPeriod)
+			return err
+		}
+	}
 	return []detected{
-		{"crashed (SIGKILL of QEMU)", fault.KindCrashed, "", inject(lab.FaultKill, "VM1"), virsh("start", "VM1")},
-		{"panicked", fault.KindPanicked, "", inject(lab.FaultPanic, "VM1"), virsh("destroy VM1; start VM1")},
+		{"crashed (SIGKILL of QEMU)", fault.KindCrashed, "", inject(lab.FaultKill, "VM1"), booted("start VM1")},
+		{"panicked", fault.KindPanicked, "", inject(lab.FaultPanic, "VM1"), booted("destroy VM1; start VM1")},
 		{"no-space", fault.KindNoSpace, "", func() (lab.Injection, error) {
 			if _, err := l.Do(t.Context(), "VM1", lab.TaskWrite, lab.TaskOptions{}); err != nil {
 				return lab.Injection{}, err
