@@ -31,7 +31,6 @@ func (e UnknownSubjectError) Error() string {
 
 // Alerted takes an alert, and raises its fault unless another explains it.
 func (e *Engine) Alerted(at time.Time, a Alert) ([]Change, error) {
-	e.advance(at)
 	switch a.Kind.Subject() {
 	case fault.SubjectVM:
 		if e.findVM(a.VM) == nil {
@@ -67,7 +66,6 @@ func (e *Engine) alertsAbout(a Alert) int {
 
 // AlertResolved ends an alert.
 func (e *Engine) AlertResolved(at time.Time, fingerprint string) []Change {
-	e.advance(at)
 	a, ok := e.alerts[fingerprint]
 	if !ok {
 		return nil

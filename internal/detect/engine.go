@@ -68,7 +68,6 @@ type Engine struct {
 	alerts  map[string]Alert       // by fingerprint: those that stand
 	wants   []Want
 	asked   map[Want]time.Time
-	now     time.Time
 	values  rules.Values // used again and again
 }
 
@@ -146,7 +145,6 @@ func (e *Engine) Listed(host string, at time.Time, seen []Observation) []Change 
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	vanished := e.vanished(n, at, seen)
 	changes := e.lifecycle(at, e.tracker.Listed(host, at, seen))
 	changes = append(changes, e.answered(n, at)...)
@@ -165,7 +163,6 @@ func (e *Engine) Observed(host string, at time.Time, o Observation) []Change {
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	changes := e.lifecycle(at, e.tracker.Observed(host, at, o))
 	return append(changes, e.noticed(n, at, o)...)
 }
@@ -175,7 +172,6 @@ func (e *Engine) Defined(host string, at time.Time, vm fault.VM) []Change {
 	if e.nodes[host] == nil {
 		return nil
 	}
-	e.advance(at)
 	if g := e.guests[vm.UUID]; g != nil && g.node.name == host {
 		e.want(at, Want{WantDefinition, host, vm}, 0)
 	}
@@ -188,7 +184,6 @@ func (e *Engine) Unreachable(host string, at time.Time, why string) []Change {
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	n.silent(at, why)
 	delete(e.late, host) // nobody can say how late it would be
 	return e.lifecycle(at, e.tracker.Unreachable(host, at))
@@ -196,7 +191,6 @@ func (e *Engine) Unreachable(host string, at time.Time, why string) []Change {
 
 // Tick lets time pass. It is called about once a second.
 func (e *Engine) Tick(at time.Time) []Change {
-	e.advance(at)
 	changes := e.judgeHosts(at)
 	changes = append(changes, e.judgePending(at)...)
 	changes = append(changes, e.judgeGone(at)...)
@@ -224,13 +218,6 @@ func (e *Engine) Faults() []fault.Fault {
 }
 
 var levels = map[fault.Level]int{fault.Critical: 0, fault.Major: 1, fault.Warning: 2}
-
-// advance keeps the newest time seen.
-func (e *Engine) advance(at time.Time) {
-	if at.After(e.now) {
-		e.now = at
-	}
-}
 
 // lifecycle passes on what the Tracker says. A fault of a VM's running that the
 // Engine itself holds gives way to it.

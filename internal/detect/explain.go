@@ -59,7 +59,7 @@ func (e *Engine) explainHost(n *node, at time.Time) Explanation {
 		x.Rules = append(n.track.Explain(at), x.Rules...)
 	}
 	x.Faults = e.about(func(f fault.Fault) bool { return f.Host == n.name && f.Kind.Subject() != fault.SubjectVM })
-	if s := e.stand["site/"+string(fault.KindStorm)]; s != nil {
+	if s := e.stand[fault.SiteSlot(fault.KindStorm)]; s != nil {
 		x.Facts = append(x.Facts, fault.Evidence{What: "frozen", Value: s.fault.Why, Since: s.fault.First, At: wall(at)})
 	}
 	return x

@@ -59,7 +59,7 @@ func (e *Engine) judgeGone(at time.Time) []Change {
 	var changes []Change
 	for _, uuid := range sortedKeys(e.gone) {
 		g := e.gone[uuid]
-		slot := "vm/" + uuid
+		slot := fault.VMSlot(uuid)
 		if at.Sub(g.at) >= goneFor {
 			// Whoever took it away has had a day to be told.
 			delete(e.gone, uuid)

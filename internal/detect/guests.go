@@ -189,7 +189,7 @@ func (e *Engine) ended(g *life, at time.Time, by fault.Sighting) []Change {
 	for _, kind := range []WantKind{WantDefinition, WantDisks} {
 		delete(e.asked, Want{kind, g.node.name, g.vm})
 	}
-	prefix := "vm/" + g.vm.UUID
+	prefix := fault.VMSlot(g.vm.UUID)
 	changes := e.drop(at, prefix, by)
 	for _, slot := range sortedKeys(e.stand) {
 		if strings.HasPrefix(slot, prefix+"/") && by.Host == g.node.name {
@@ -208,7 +208,7 @@ func (e *Engine) turned(g *life, at time.Time, o Observation) []Change {
 	if booted {
 		g.since, g.booted = at, at
 	}
-	slot := "vm/" + g.vm.UUID
+	slot := fault.VMSlot(g.vm.UUID)
 	seen := fault.Sighting{Host: g.node.name, State: o.State, Reason: o.Reason, At: wall(at)}
 	if o.State == paused && o.Reason == "I/O error" {
 		e.pending[g.vm.UUID] = g
@@ -240,7 +240,6 @@ func (e *Engine) Described(host string, at time.Time, vm fault.VM, p Profile) []
 	if g == nil || g.node.name != host {
 		return nil
 	}
-	e.advance(at)
 	g.profile, g.described = p, true
 	if v := e.tracker.vms[vm.UUID]; v != nil {
 		v.profile = &p
@@ -310,10 +309,10 @@ func (e *Engine) holdGuest(at time.Time, g *life, f fault.Fault) []Change {
 // explained is the fault of which what is wrong with a guest is only a consequence.
 func (e *Engine) explained(g *life) *standing {
 	for _, p := range g.node.pools {
-		s := e.stand["pool/"+p.name+"/"+string(fault.KindPoolLost)]
+		s := e.stand[fault.PoolSlot(p.name, fault.KindPoolLost)]
 		if s != nil && p.holds(g) {
 			return s
 		}
 	}
-	return e.stand["host/"+g.node.name]
+	return e.stand[fault.HostSlot(g.node.name)]
 }

@@ -21,7 +21,6 @@ type node struct {
 	track  *rules.Track
 	meter  rules.NodeMeter
 
-	tried       bool
 	answeredAt  time.Time // when it was last asked and answered
 	silentSince time.Time // zero: it answers
 	silentWhy   string
@@ -46,7 +45,7 @@ const (
 )
 
 func (n *node) silent(at time.Time, why string) {
-	n.tried, n.silentWhy = true, why
+	n.silentWhy = why
 	if at.After(n.failedAt) {
 		n.failedAt = at
 	}
@@ -61,12 +60,12 @@ func (e *Engine) answered(n *node, at time.Time) []Change {
 	if at.Before(n.answeredAt) {
 		return nil
 	}
-	n.tried, n.answeredAt = true, at
+	n.answeredAt = at
 	if n.silentSince.IsZero() || at.Before(n.silentSince) {
 		return nil
 	}
 	n.silentSince, n.silentWhy, n.doubt = time.Time{}, "", ""
-	return e.release(at, "host/"+n.name, n.answers())
+	return e.release(at, fault.HostSlot(n.name), n.answers())
 }
 
 func (n *node) answers() fault.Sighting {
@@ -80,7 +79,6 @@ func (e *Engine) Voted(host string, at time.Time, votes ...fault.Vote) {
 	if n == nil {
 		return
 	}
-	e.advance(at)
 	for _, v := range votes {
 		if !v.At.Before(n.votes[v.From].At) {
 			n.votes[v.From] = v
@@ -128,7 +126,7 @@ func (e *Engine) opinion(n *node, at time.Time) (kind fault.Kind, why string) {
 			return "", fmt.Sprintf("%s is silent, and %s has not confirmed it", n.name, p)
 		}
 	}
-	if s := e.stand["host/"+n.name]; s != nil && s.fault.Kind == fault.KindLibvirtdHung && !n.heardBy("agent", "heartbeat") {
+	if s := e.stand[fault.HostSlot(n.name)]; s != nil && s.fault.Kind == fault.KindLibvirtdHung && !n.heardBy("agent", "heartbeat") {
 		// A libvirtd that hangs accepts until its queue is full, and looks silent then.
 		return fault.KindLibvirtdHung, s.fault.Why
 	}
@@ -178,7 +176,7 @@ func (e *Engine) judgeHosts(at time.Time) []Change {
 		e.want(at, Want{Kind: WantListing, Host: n.name}, votesEvery)
 	}
 	changes := e.judgeCutOff(at, silent)
-	_, cutOff := e.stand["site/"+string(fault.KindCutOff)]
+	_, cutOff := e.stand[fault.SiteSlot(fault.KindCutOff)]
 	for _, n := range silent {
 		kind, why := e.opinion(n, at)
 		if cutOff && kind != fault.KindHostOff {
@@ -241,7 +239,7 @@ func guestList(n *node) string {
 // hosts at once, or most, are more likely to be the monitor's own trouble: only
 // votes from elsewhere, or a power supply, speak against that.
 func (e *Engine) judgeCutOff(at time.Time, silent []*node) []Change {
-	const slot = "site/" + string(fault.KindCutOff)
+	slot := fault.SiteSlot(fault.KindCutOff)
 	var lost []*node // silent, neither off nor within this monitor's reach
 	newest := time.Time{}
 	for _, n := range silent {
@@ -332,10 +330,10 @@ func (e *Engine) confirmedElsewhere(nodes []*node, at time.Time) bool {
 
 // judgeStorm freezes what is done to hosts when too many failed within a window.
 func (e *Engine) judgeStorm(at time.Time) []Change {
-	const slot = "site/" + string(fault.KindStorm)
+	slot := fault.SiteSlot(fault.KindStorm)
 	var hit []string
 	for _, n := range e.order {
-		if s := e.stand["host/"+n.name]; s != nil && at.Sub(s.fault.First) <= e.o.StormWindow {
+		if s := e.stand[fault.HostSlot(n.name)]; s != nil && at.Sub(s.fault.First) <= e.o.StormWindow {
 			hit = append(hit, n.name)
 		}
 	}
@@ -359,7 +357,7 @@ func (e *Engine) judgeStorm(at time.Time) []Change {
 func (e *Engine) freezeNow(at time.Time, why string) []Change {
 	var changes []Change
 	for _, n := range e.order {
-		s := e.stand["host/"+n.name]
+		s := e.stand[fault.HostSlot(n.name)]
 		if s == nil || s.fault.Frozen == why {
 			continue
 		}
@@ -371,7 +369,7 @@ func (e *Engine) freezeNow(at time.Time, why string) []Change {
 
 func (e *Engine) freeze(why string) {
 	for _, n := range e.order {
-		if s := e.stand["host/"+n.name]; s != nil {
+		if s := e.stand[fault.HostSlot(n.name)]; s != nil {
 			s.fault.Frozen = why
 		}
 	}
@@ -383,7 +381,6 @@ func (e *Engine) MemoryFailed(host string, at time.Time, how string) []Change {
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	n.memory = at
 	return e.hold(at, fault.Fault{
 		Kind: fault.KindMemoryErrors, Host: host, Why: fmt.Sprintf("memory of %s failed: %s", host, how),

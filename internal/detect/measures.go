@@ -42,7 +42,6 @@ func (e *Engine) NodeSampled(host string, at time.Time, s rules.NodeSample) []Ch
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	if n.track == nil {
 		n.track = e.book.For(fault.SubjectHost, nil, nil).NewTrack(at)
 	}
@@ -63,8 +62,7 @@ const lateTimes = 3
 
 // Lateness notes how much later than planned an answering host was sampled.
 func (e *Engine) Lateness(host string, at time.Time, by time.Duration) []Change {
-	const slot = "site/" + string(fault.KindLate)
-	e.advance(at)
+	slot := fault.SiteSlot(fault.KindLate)
 	if by <= 2*e.o.Period {
 		delete(e.late, host)
 		if len(e.late) == 0 {
@@ -85,8 +83,7 @@ func (e *Engine) Lateness(host string, at time.Time, by time.Duration) []Change 
 // TemporalAway notes since when Temporal takes no reports, and why; a zero since
 // means that it does.
 func (e *Engine) TemporalAway(at, since time.Time, why string) []Change {
-	const slot = "site/" + string(fault.KindTemporalAway)
-	e.advance(at)
+	slot := fault.SiteSlot(fault.KindTemporalAway)
 	if since.IsZero() {
 		return e.release(at, slot, fault.Sighting{Host: "Temporal", State: "answers", At: wall(at)})
 	}

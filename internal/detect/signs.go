@@ -23,7 +23,6 @@ func (e *Engine) Sampled(host string, at time.Time, samples []VMSample) []Change
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	var changes []Change
 	for i := range samples {
 		if g := n.guests[samples[i].VM.UUID]; g != nil {
@@ -69,7 +68,7 @@ func (e *Engine) judgeGuest(g *life, at time.Time) []Change {
 	changes := e.judgeWatchdog(g, at)
 	changes = append(changes, e.judgeBoot(g, at)...)
 	e.askAgent(g, at)
-	slot := "vm/" + g.vm.UUID
+	slot := fault.VMSlot(g.vm.UUID)
 	switch {
 	case g.state == paused:
 		return append(changes, e.judgePaused(g, at)...)
@@ -139,7 +138,6 @@ func (e *Engine) GuestAnswered(host string, at time.Time, vm fault.VM, skew time
 	if g == nil || g.node.name != host || at.Before(g.since) {
 		return nil
 	}
-	e.advance(at)
 	g.agent.askedAt = at
 	if err != nil {
 		g.agent.silent++
@@ -163,7 +161,6 @@ func (e *Engine) AgentChanged(host string, at time.Time, vm fault.VM, open bool)
 	if g == nil || g.node.name != host || !open || g.state != running {
 		return
 	}
-	e.advance(at)
 	g.profile.HasAgent = true
 	g.agent.wantedAt = at
 	e.wants = append(e.wants, Want{WantGuest, host, g.vm})
@@ -213,7 +210,6 @@ func (e *Engine) WatchdogFired(host string, at time.Time, vm fault.VM, action st
 	if g == nil || g.node.name != host {
 		return nil
 	}
-	e.advance(at)
 	g.watchdog = at
 	return e.hold(at, e.guestFault(g, at, fault.KindWatchdog, at, fmt.Sprintf("its watchdog fired (action: %s)", action),
 		fault.Evidence{What: "watchdog", Value: "fired, action " + action, At: wall(at)}))
@@ -235,7 +231,6 @@ func (e *Engine) Rebooted(host string, at time.Time, vm fault.VM) []Change {
 	if g == nil || g.node.name != host {
 		return nil
 	}
-	e.advance(at)
 	g.agent.known = g.agent.known || !g.agent.answeredAt.IsZero()
 	g.since, g.progressAt, g.watchdog, g.rebooted = at, at, time.Time{}, true
 	g.agent.answeredAt, g.agent.silent = time.Time{}, 0

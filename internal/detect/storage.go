@@ -31,7 +31,6 @@ type pool struct {
 
 // poolView is what one host last said about a pool.
 type poolView struct {
-	host   string
 	target string
 	ran    bool // it was active here, or is to start with the host
 	bad    int  // times in a row that it was not
@@ -72,7 +71,6 @@ func (e *Engine) PoolsListed(host string, at time.Time, seen []PoolState) []Chan
 	if n == nil {
 		return nil
 	}
-	e.advance(at)
 	listed := map[string]bool{}
 	for _, s := range seen {
 		listed[s.Name] = true
@@ -83,7 +81,7 @@ func (e *Engine) PoolsListed(host string, at time.Time, seen []PoolState) []Chan
 		}
 		v := p.on[host]
 		if v == nil {
-			v = &poolView{host: host, full: map[string]string{}, track: e.book.For(fault.SubjectPool, nil, nil).NewTrack(at)}
+			v = &poolView{full: map[string]string{}, track: e.book.For(fault.SubjectPool, nil, nil).NewTrack(at)}
 			p.on[host] = v
 			n.pools = append(n.pools, p)
 			slices.SortFunc(n.pools, func(a, b *pool) int { return cmp.Compare(a.name, b.name) })
@@ -115,7 +113,6 @@ func (e *Engine) PoolsSilent(host string, at time.Time, why string) []Change {
 	if n == nil || !n.silentSince.IsZero() {
 		return nil
 	}
-	e.advance(at)
 	var changes []Change
 	for _, p := range slices.Clone(n.pools) {
 		v := p.on[host]
@@ -205,7 +202,6 @@ func (e *Engine) DiskFailed(host string, at time.Time, vm fault.VM, device strin
 	if g == nil || g.node.name != host {
 		return nil
 	}
-	e.advance(at)
 	g.noSpace, g.diskTold, g.diskSaid = noSpace, at, at
 	return e.judgePending(at)
 }
@@ -216,7 +212,6 @@ func (e *Engine) DisksTold(host string, at time.Time, vm fault.VM, noSpace bool)
 	if g == nil || g.node.name != host || at.Before(g.stateSince) {
 		return nil
 	}
-	e.advance(at)
 	if g.stateSince.Sub(g.diskSaid) > settleWithin {
 		// QEMU keeps a disk's first error until it ends: what it said itself, as it
 		// paused the guest, is newer.
@@ -250,7 +245,7 @@ func (e *Engine) judgePending(at time.Time) []Change {
 			g.held = true
 			by.fault.Inhibits++
 		}
-		changes = append(changes, e.drop(at, "vm/"+uuid, by.fault.Seen)...)
+		changes = append(changes, e.drop(at, fault.VMSlot(uuid), by.fault.Seen)...)
 	}
 	return changes
 }

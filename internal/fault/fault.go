@@ -153,6 +153,13 @@ func (f Fault) Subject() string {
 	return f.VM.String()
 }
 
+// Slots of what has one of its own: a VM's running, a host's, and each kind of
+// fault of a pool and of the site.
+func VMSlot(uuid string) string              { return "vm/" + uuid }
+func HostSlot(host string) string            { return "host/" + host }
+func PoolSlot(pool string, kind Kind) string { return "pool/" + pool + "/" + string(kind) }
+func SiteSlot(kind Kind) string              { return "site/" + string(kind) }
+
 // Slot is the place that the fault takes: two faults of one slot are the same
 // trouble, or one has taken the other's place. All that can befall a VM's
 // running shares one; what is measured has one a kind.
@@ -164,19 +171,19 @@ func (f Fault) Slot() string {
 	case SubjectHost:
 		switch f.Kind {
 		case KindHostUnreachable, KindHostOff, KindLibvirtdDead, KindLibvirtdHung:
-			return "host/" + f.Host
+			return HostSlot(f.Host)
 		}
-		return "host/" + f.Host + "/" + string(f.Kind) + "/" + f.Rule
+		return HostSlot(f.Host) + "/" + string(f.Kind) + "/" + f.Rule
 	case SubjectPool:
-		return "pool/" + f.Pool + "/" + string(f.Kind)
+		return PoolSlot(f.Pool, f.Kind)
 	case SubjectSite:
-		return "site/" + string(f.Kind)
+		return SiteSlot(f.Kind)
 	}
 	switch f.Kind {
 	case KindCPU, KindMemory, KindDiskIO, KindNet, KindDiskFull, KindClock, KindAlert, KindBootFailed, KindWatchdog:
-		return "vm/" + f.VM.UUID + "/" + string(f.Kind) + "/" + f.Rule + "/" + f.Device
+		return VMSlot(f.VM.UUID) + "/" + string(f.Kind) + "/" + f.Rule + "/" + f.Device
 	}
-	return "vm/" + f.VM.UUID
+	return VMSlot(f.VM.UUID)
 }
 
 // HowBad is the fault's level, or that of its kind.
