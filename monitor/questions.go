@@ -40,7 +40,6 @@ func (m *Monitor) Explain(_ context.Context, in contract.ExplainInput) (contract
 	at := time.Now()
 	m.mu.Lock()
 	x, ok := m.engine.Explain(at, in.Name)
-	kinds := m.engine.KindsByRule()
 	m.mu.Unlock()
 	if !ok {
 		return contract.ExplainResult{}, fmt.Errorf("site %s has no host and no VM %q, or several VMs of that name: `holdfast host list` and `holdfast vm list` show what there is", m.opts.Site, in.Name)
@@ -51,7 +50,7 @@ func (m *Monitor) Explain(_ context.Context, in contract.ExplainInput) (contract
 		Labels: x.Labels, Mode: x.Mode, Faults: x.Faults, Inhibited: x.Inhibited,
 	}
 	for _, r := range x.Rules {
-		out.Rules = append(out.Rules, ruleState(r, kinds[r.Rule]))
+		out.Rules = append(out.Rules, ruleState(r))
 	}
 	if m.opts.Judge != nil {
 		m.opts.Judge(&out)
@@ -59,9 +58,9 @@ func (m *Monitor) Explain(_ context.Context, in contract.ExplainInput) (contract
 	return out, nil
 }
 
-func ruleState(r rules.Explanation, kind fault.Kind) contract.RuleState {
+func ruleState(r rules.Explanation) contract.RuleState {
 	s := contract.RuleState{
-		Name: r.Rule, Metric: string(r.Metric), Kind: kind, Device: r.Device, Unit: r.Metric.Unit(),
+		Name: r.Rule, Metric: string(r.Metric), Kind: r.Kind, Device: r.Device, Unit: r.Metric.Unit(),
 		Raise: r.Raise, Clear: r.Clear, Below: r.Below, Slope: r.Slope, ForSeconds: r.For.Seconds(),
 		State: conditions[r.State], Since: r.Since, Why: r.Why,
 	}

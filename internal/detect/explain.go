@@ -142,12 +142,3 @@ func (e *Engine) HeldBack() []HeldBack {
 	}
 	return out
 }
-
-// KindsByRule is the kind of fault that each rule raises.
-func (e *Engine) KindsByRule() map[string]fault.Kind {
-	out := make(map[string]fault.Kind)
-	for _, r := range e.book.Rules() {
-		out[r.Name] = r.Kind
-	}
-	return out
-}

@@ -54,7 +54,7 @@ type life struct {
 
 	rebooted   bool // since is when the guest was reset
 	bootFailed bool // that fault stands
-	held       bool // another fault explains its I/O error
+	held       bool // another fault explains what is wrong with it, and counts it
 	transient  bool // the host forgets it when it stops
 }
 
@@ -191,8 +191,11 @@ func (e *Engine) ended(g *life, at time.Time, by fault.Sighting) []Change {
 	}
 	prefix := fault.VMSlot(g.vm.UUID)
 	changes := e.drop(at, prefix, by)
+	if by.Host != g.node.name {
+		return changes // it lives on elsewhere, and what is measured of it goes on
+	}
 	for _, slot := range sortedKeys(e.stand) {
-		if strings.HasPrefix(slot, prefix+"/") && by.Host == g.node.name {
+		if strings.HasPrefix(slot, prefix+"/") {
 			changes = append(changes, e.drop(at, slot, by)...)
 		}
 	}
@@ -300,9 +303,13 @@ func (e *Engine) holdGuest(at time.Time, g *life, f fault.Fault) []Change {
 		return nil
 	}
 	if by := e.explained(g); by != nil {
-		by.fault.Inhibits++
+		if !g.held { // it is counted once, however often it is looked at
+			g.held = true
+			by.fault.Inhibits++
+		}
 		return e.drop(at, f.Slot(), f.Seen)
 	}
+	g.held = false
 	return e.hold(at, f)
 }
 

@@ -341,7 +341,7 @@ func (e *Engine) judgeStorm(at time.Time) []Change {
 	if len(hit) < 2 || float64(len(hit)) <= limit {
 		changes := e.release(at, slot, fault.Sighting{Host: e.o.Site, State: "calm", At: wall(at)})
 		if e.stand[slot] == nil {
-			e.freeze("")
+			changes = append(changes, e.freeze(at, "")...)
 		}
 		return changes
 	}
@@ -350,11 +350,12 @@ func (e *Engine) judgeStorm(at time.Time) []Change {
 		Kind: fault.KindStorm, Why: why, Inhibits: len(hit),
 		Evidence: []fault.Evidence{{What: "hosts", Value: strings.Join(hit[:min(len(hit), 4*named)], ", "), At: wall(at)}},
 	})
-	return append(changes, e.freezeNow(at, why)...)
+	return append(changes, e.freeze(at, why)...)
 }
 
-// freezeNow puts the storm into the faults of hosts, and says so where it is new.
-func (e *Engine) freezeNow(at time.Time, why string) []Change {
+// freeze puts why nothing may be done into the faults of hosts, or takes it out
+// if it is empty, and says so where it is new.
+func (e *Engine) freeze(at time.Time, why string) []Change {
 	var changes []Change
 	for _, n := range e.order {
 		s := e.stand[fault.HostSlot(n.name)]
@@ -365,14 +366,6 @@ func (e *Engine) freezeNow(at time.Time, why string) []Change {
 		changes = append(changes, Change{Kind: StillTrue, Fault: s.fault})
 	}
 	return changes
-}
-
-func (e *Engine) freeze(why string) {
-	for _, n := range e.order {
-		if s := e.stand[fault.HostSlot(n.name)]; s != nil {
-			s.fault.Frozen = why
-		}
-	}
 }
 
 // MemoryFailed notes that memory of a host failed, and how.

@@ -235,17 +235,8 @@ func (e *Engine) judgePending(at time.Time) []Change {
 		if g.noSpace {
 			kind, why = fault.KindNoSpace, "there is no room for what it wrote, and QEMU paused it"
 		}
-		by := e.explained(g)
-		if by == nil {
-			changes = append(changes, e.holdGuest(at, g, e.guestFault(g, at, kind, g.stateSince, why,
-				fault.Evidence{What: "disk error", Value: map[bool]string{true: "no space (ENOSPC)", false: "I/O error (EIO)"}[g.noSpace], At: wall(g.diskTold)}))...)
-			continue
-		}
-		if !g.held {
-			g.held = true
-			by.fault.Inhibits++
-		}
-		changes = append(changes, e.drop(at, fault.VMSlot(uuid), by.fault.Seen)...)
+		changes = append(changes, e.holdGuest(at, g, e.guestFault(g, at, kind, g.stateSince, why,
+			fault.Evidence{What: "disk error", Value: map[bool]string{true: "no space (ENOSPC)", false: "I/O error (EIO)"}[g.noSpace], At: wall(g.diskTold)}))...)
 	}
 	return changes
 }

@@ -3,6 +3,8 @@ package rules
 import (
 	"fmt"
 	"time"
+
+	"holdfast/internal/fault"
 )
 
 // State says where a rule is with a subject.
@@ -22,9 +24,10 @@ const (
 
 // Explanation is what one rule makes of a subject, and why.
 type Explanation struct {
-	Rule   string `json:"rule"`
-	Metric Metric `json:"metric"`
-	Device string `json:"device,omitempty"` // of a metric that is by device
+	Rule   string     `json:"rule"`
+	Kind   fault.Kind `json:"kind"`
+	Metric Metric     `json:"metric"`
+	Device string     `json:"device,omitempty"` // of a metric that is by device
 	// Value is the newest, or the newest slope; Has reports whether there is one
 	// that is not too old to count.
 	Value float64       `json:"value"`
@@ -64,7 +67,7 @@ func (t *Track) Explain(at time.Time) []Explanation {
 }
 
 func (r *Rule) explanation() Explanation {
-	return Explanation{Rule: r.Name, Metric: r.Metric, Below: r.Below, Slope: r.Slope, Raise: r.Raise, Clear: r.Clear, For: r.For}
+	return Explanation{Rule: r.Name, Kind: r.Kind, Metric: r.Metric, Below: r.Below, Slope: r.Slope, Raise: r.Raise, Clear: r.Clear, For: r.For}
 }
 
 func (t *Track) explain(c *compiled, s *state, device string, at time.Time) Explanation {
