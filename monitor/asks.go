@@ -178,17 +178,23 @@ func (w *watch) describe(ctx, parent context.Context, vm fault.VM) {
 	w.m.tell(parent, func(e *detect.Engine) []detect.Change { return e.Described(w.host.Name(), asked, vm, profile) })
 }
 
-// poolsOnce looks at the host's storage pools, unless that is under way: storage
-// that hangs must hold up nothing else.
+// poolsOnce looks at the host's storage pools, one look at a time: storage that
+// hangs must hold up nothing else. One that is wanted while another is under way
+// comes after it, because what that one finds may be older than the reason.
 func (w *watch) poolsOnce(ctx context.Context) {
-	if !w.pooling.CompareAndSwap(false, true) {
-		return
+	w.poolsWanted.Store(true)
+	for ctx.Err() == nil && w.poolsWanted.Load() && w.pooling.CompareAndSwap(false, true) {
+		w.poolsWanted.Store(false)
+		w.lookAtPools(ctx)
+		w.pooling.Store(false)
 	}
+}
+
+func (w *watch) lookAtPools(ctx context.Context) {
 	call, cancel := context.WithTimeout(ctx, 2*w.m.opts.CallTimeout)
 	defer cancel()
 	asked := time.Now()
 	list, err := w.host.Pools(call)
-	w.pooling.Store(false) // what follows may ask for another look
 	if err != nil {
 		w.log.Debug("storage pools not listed", "error", err)
 		if errors.Is(err, hypervisor.ErrTimeout) && ctx.Err() == nil {

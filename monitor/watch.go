@@ -29,6 +29,7 @@ type watch struct {
 	asks  asks
 
 	looking, pooling   atomic.Bool   // those questions are under way
+	poolsWanted        atomic.Bool   // and that one is to be asked once more
 	listNow, sampleNow chan struct{} // capacity 1: not at the next period, but now
 
 	// The goroutine of sampling alone uses these.

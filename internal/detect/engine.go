@@ -122,6 +122,10 @@ type Want struct {
 	VM   fault.VM
 }
 
+// now is for what is wanted whenever it is: a look that is to confirm another must
+// not be dropped because that other one has just been.
+const now = time.Duration(0)
+
 // want asks for something, unless it was asked for within the last while.
 func (e *Engine) want(at time.Time, w Want, every time.Duration) {
 	if last, ok := e.asked[w]; ok && at.Sub(last) < every {
@@ -173,7 +177,7 @@ func (e *Engine) Defined(host string, at time.Time, vm fault.VM) []Change {
 		return nil
 	}
 	if g := e.guests[vm.UUID]; g != nil && g.node.name == host {
-		e.want(at, Want{WantDefinition, host, vm}, 0)
+		e.want(at, Want{WantDefinition, host, vm}, now)
 	}
 	return e.lifecycle(at, e.tracker.Defined(host, at, vm))
 }

@@ -134,15 +134,13 @@ func TestHungQEMUIsMissingFromTheStatistics(t *testing.T) {
 			w.now += 10
 			w.list("A")
 			w.note(w.Sampled("A", w.at(), nil))
-			for range 2 { // it wants to look closely
+			for i := range 2 { // it wants to look closely, and both answers come at once
 				for _, want := range w.TakeWants() {
 					if want.Kind == WantSample {
-						w.now++
-						w.note(w.Sampled("A", w.at(), nil))
+						w.note(w.Sampled("A", w.at().Add(time.Duration(i+1)*time.Millisecond), nil))
 					}
 				}
 			}
-			w.now -= w.now % 10
 		}
 	}
 	hang(10)
@@ -231,6 +229,18 @@ func TestIOErrorSaysWhy(t *testing.T) {
 		w.event("A", "paused", "I/O error")
 		w.pass(9, []string{"A"}, nil)
 		w.says("raised io-error VM-A")
+	})
+	t.Run("its pool turns out to be lost at the first look for it", func(t *testing.T) {
+		w := newWorld(t, "A")
+		pools(w, true)
+		w.now++
+		w.event("A", "paused", "I/O error")
+		for range 2 { // the look that it wants, and the one that is to confirm it
+			require.Contains(t, w.TakeWants(), Want{Kind: WantPools, Host: "A"})
+			pools(w, false)
+		}
+		w.note(w.DisksTold("A", w.at(), vmOn("A"), false))
+		w.says("raised pool-lost images")
 	})
 	t.Run("its pool is lost", func(t *testing.T) {
 		w := newWorld(t, "A")

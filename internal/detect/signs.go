@@ -76,7 +76,7 @@ func (e *Engine) judgeGuest(g *life, at time.Time) []Change {
 		return changes
 	case g.missed > 0 && at.Sub(g.missedFrom) >= e.o.HungAfter && g.missed < e.enough():
 		// Samples get lost: it is looked at closely before anything is said.
-		e.want(at, Want{Kind: WantSample, Host: g.node.name}, time.Second)
+		e.want(at, Want{Kind: WantSample, Host: g.node.name}, now)
 		return changes
 	case g.missed > 0 && at.Sub(g.missedFrom) >= e.o.HungAfter:
 		return append(changes, e.holdGuest(at, g, e.guestFault(g, at, fault.KindHung, g.missedFrom,

@@ -41,12 +41,8 @@ type poolView struct {
 	full   map[string]string // by rule: why it is too full
 }
 
-const (
-	// poolConfirm is how many looks in a row must find a pool lost.
-	poolConfirm = 2
-	// poolAgain is how soon a pool that looks lost is looked at again.
-	poolAgain = 2 * time.Second
-)
+// poolConfirm is how many looks in a row must find a pool lost.
+const poolConfirm = 2
 
 // lost: it is gone for this host, by enough looks.
 func (v *poolView) lost() bool { return v.bad >= poolConfirm }
@@ -87,7 +83,7 @@ func (e *Engine) PoolsListed(host string, at time.Time, seen []PoolState) []Chan
 			slices.SortFunc(n.pools, func(a, b *pool) int { return cmp.Compare(a.name, b.name) })
 		}
 		if e.look(v, s, at) {
-			e.want(at, Want{Kind: WantPools, Host: host}, poolAgain)
+			e.want(at, Want{Kind: WantPools, Host: host}, now)
 		}
 	}
 	var changes []Change
@@ -117,7 +113,7 @@ func (e *Engine) PoolsSilent(host string, at time.Time, why string) []Change {
 	for _, p := range slices.Clone(n.pools) {
 		v := p.on[host]
 		if v.ran && e.look(v, PoolState{Name: p.name, State: "does not answer", Error: why}, at) {
-			e.want(at, Want{Kind: WantPools, Host: host}, poolAgain)
+			e.want(at, Want{Kind: WantPools, Host: host}, now)
 		}
 		changes = append(changes, e.judgePool(p, at)...)
 	}
