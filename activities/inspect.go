@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,26 +40,21 @@ func (a *Activities) policyFor(ctx context.Context, in contract.InspectInput, an
 		}
 		home = answers[i]
 	}
-	definition, err := a.definition(ctx, home.Host, in.VM.UUID)
-	if err != nil {
+	h, err := a.host(home.Host)
+	var have annotation.Annotation
+	if err == nil {
+		have, err = a.annotationOn(ctx, h, in.VM.UUID)
+	}
+	// A mistake in it is none of a repair's business: what might hide an observe is
+	// taken for one.
+	if err != nil && !errors.As(err, new(annotation.Problem)) {
 		p := a.policy(in.PolicyInput)
 		p.Observe = true
 		p.ObserveWhy = fmt.Sprintf("its definition could not be read on %s, so nobody knows whether its annotation says observe: %s", home.Host, brief(err))
 		return p
 	}
-	profile, _ := annotation.Parse(definition) // what is doubtful in it, it takes for observe
-	in.Labels, in.Mode = profile.Labels, profile.Mode
+	in.Labels, in.Mode = have.Labels, have.Mode
 	return a.policy(in.PolicyInput)
-}
-
-func (a *Activities) definition(ctx context.Context, host, uuid string) (string, error) {
-	h, err := a.host(host)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.opts.CallTimeout)
-	defer cancel()
-	return h.Definition(ctx, uuid)
 }
 
 // survey asks all hosts at once. It waits for every host that could be running

@@ -18,6 +18,7 @@ import (
 	"holdfast/internal/detect"
 	"holdfast/internal/detect/rules"
 	"holdfast/internal/fault"
+	"holdfast/internal/httpserver"
 	"holdfast/internal/telemetry"
 	"holdfast/internal/vantage"
 	"holdfast/monitor"
@@ -30,7 +31,7 @@ import (
 type watching struct {
 	*monitor.Monitor
 	answers *worker.MonitorService
-	alerts  *alertin.Server // nil: none are taken
+	alerts  *httpserver.Server // nil: none are taken
 	panels  []*vantage.Panel
 	out     []interface{ Close() }
 }
@@ -291,7 +292,7 @@ func target(t config.Target) alertout.Target {
 }
 
 // alertsIn takes the alerts of others, where the site file says so.
-func (r role) alertsIn(sink alertin.Sink) (*alertin.Server, error) {
+func (r role) alertsIn(sink alertin.Sink) (*httpserver.Server, error) {
 	c := r.site.Alerts.In
 	if c.Listen == "" {
 		return nil, nil

@@ -1,28 +1,15 @@
 package telemetry
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"holdfast/internal/httpserver"
 )
-
-// stopTimeout is how long requests in flight may take when the server stops.
-const stopTimeout = 5 * time.Second
-
-// Server serves a process's telemetry over HTTP:
-//
-//	/metrics  what Prometheus scrapes
-//	/healthz  200 while the process is alive
-//	/readyz   200 while it does its work, 503 with the reason as text while it does not
-type Server struct {
-	listener net.Listener
-	http     *http.Server
-}
 
 // Route is something else that a role answers, by a pattern of http.ServeMux.
 type Route struct {
@@ -30,8 +17,14 @@ type Route struct {
 	Handler http.Handler
 }
 
-// Listen takes the address, host:port, at once, so that one which is in use stops
-// the start; port 0 takes a free one. Requests wait until [Server.Run].
+// Listen makes the server of a process's telemetry:
+//
+//	/metrics  what Prometheus scrapes
+//	/healthz  200 while the process is alive
+//	/readyz   200 while it does its work, 503 with the reason as text while it does not
+//
+// It takes the address, host:port, at once, so that one which is in use stops the
+// start; port 0 takes a free one. Requests wait until it runs.
 //
 // Ready says why the process cannot do its work, or nil; a nil function is always
 // ready. It is called for each request, concurrently, and must answer from what
@@ -39,22 +32,12 @@ type Route struct {
 // whoever asks: it holds no secret.
 //
 // More routes are served beside, such as what a role answers to others.
-func Listen(addr string, m *Metrics, ready func() error, more ...Route) (*Server, error) {
+func Listen(addr string, m *Metrics, ready func() error, more ...Route) (*httpserver.Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics and health on %q: %w; set another address, or port 0 for a free one", addr, err)
 	}
-	return &Server{
-		listener: l,
-		http: &http.Server{
-			Handler:           routes(m, ready, more),
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       10 * time.Second,
-			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       2 * time.Minute, // longer than a scrape interval
-			MaxHeaderBytes:    16 << 10,
-		},
-	}, nil
+	return httpserver.New(l, "metrics and health", routes(m, ready, more), nil), nil
 }
 
 func routes(m *Metrics, ready func() error, more []Route) http.Handler {
@@ -92,37 +75,4 @@ func say(w http.ResponseWriter, status int, text string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintln(w, text) // whoever asked may have gone
-}
-
-// Addr is the address that is listened on, with the port that port 0 became.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
-
-// Run serves until ctx ends, then lets requests in flight finish for up to five
-// seconds, and returns nil; after it the address is free. It returns an error
-// when the server ends by itself. It runs once.
-func (s *Server) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve metrics and health on %s: %w", s.Addr(), err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(grace); err != nil { // somebody reads very slowly: cut the line
-		_ = s.http.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve metrics and health on %s: %w", s.Addr(), err)
-	}
-	return nil
-}
-
-// Close gives the address back if Run was never called; after Run it does nothing.
-func (s *Server) Close() error {
-	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
 }

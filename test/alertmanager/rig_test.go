@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"holdfast/internal/alert/in"
+	"holdfast/internal/httpserver"
 	"holdfast/test/rig"
 )
 
@@ -219,7 +220,7 @@ func (s *sink) await(t *testing.T, what string, ok func(in.Alert) bool) in.Alert
 }
 
 // serve runs the server until the test ends.
-func serve(t *testing.T, s *in.Server) {
+func serve(t *testing.T, s *httpserver.Server) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -16,10 +16,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"holdfast/internal/httpserver"
 	"holdfast/test/alertmanager/pki"
 )
 
-func serve(t *testing.T, addr string, o Options, files TLS) *Server {
+func serve(t *testing.T, addr string, o Options, files TLS) *httpserver.Server {
 	t.Helper()
 	s, err := Listen(addr, newHandler(t, o), files)
 	require.NoError(t, err)
