@@ -65,10 +65,15 @@ func (g *guardian) current() *operation {
 }
 
 func (g *guardian) validateRecover(req contract.RecoverRequest) error {
+	return g.validate(req.Site, req.VM, req.By)
+}
+
+// validate refuses what is meant for another guardian, or comes from nobody.
+func (g *guardian) validate(site string, vm fault.VM, by string) error {
 	switch {
-	case req.VM.UUID != g.in.VM.UUID || req.Site != g.in.Site:
-		return fmt.Errorf("this is the guardian of %s at site %s, not of %s at site %s", g.in.VM, g.in.Site, req.VM, req.Site)
-	case req.By == "":
+	case vm.UUID != g.in.VM.UUID || site != g.in.Site:
+		return fmt.Errorf("this is the guardian of %s at site %s, not of %s at site %s", g.in.VM, g.in.Site, vm, site)
+	case by == "":
 		return errors.New("by is empty: say who asks")
 	}
 	return nil
@@ -124,11 +129,8 @@ func (g *guardian) describe(ctx workflow.Context) {
 const annotateTime = time.Minute
 
 func (g *guardian) validateAnnotate(req contract.AnnotateRequest) error {
-	switch {
-	case req.VM.UUID != g.in.VM.UUID || req.Site != g.in.Site:
-		return fmt.Errorf("this is the guardian of %s at site %s, not of %s at site %s", g.in.VM, g.in.Site, req.VM, req.Site)
-	case req.By == "":
-		return errors.New("by is empty: say who asks")
+	if err := g.validate(req.Site, req.VM, req.By); err != nil {
+		return err
 	}
 	for _, c := range req.Changes {
 		if key, _, sets := strings.Cut(c, "="); key == "" || !sets && (c == "-" || !strings.HasSuffix(c, "-")) {

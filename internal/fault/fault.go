@@ -153,12 +153,17 @@ func (f Fault) Subject() string {
 	return f.VM.String()
 }
 
-// Slots of what has one of its own: a VM's running, a host's, and each kind of
-// fault of a pool and of the site.
-func VMSlot(uuid string) string              { return "vm/" + uuid }
-func HostSlot(host string) string            { return "host/" + host }
+// VMSlot is the slot of what befalls a VM's running.
+func VMSlot(uuid string) string { return "vm/" + uuid }
+
+// HostSlot is the one slot of a host.
+func HostSlot(host string) string { return "host/" + host }
+
+// PoolSlot is the slot of one kind of fault of a storage pool.
 func PoolSlot(pool string, kind Kind) string { return "pool/" + pool + "/" + string(kind) }
-func SiteSlot(kind Kind) string              { return "site/" + string(kind) }
+
+// SiteSlot is the slot of one kind of fault of the site.
+func SiteSlot(kind Kind) string { return "site/" + string(kind) }
 
 // Slot is the place that the fault takes: two faults of one slot are the same
 // trouble, or one has taken the other's place. All that can befall a VM's
