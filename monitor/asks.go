@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"holdfast/internal/annotation"
 	"holdfast/internal/detect"
 	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
@@ -171,11 +172,24 @@ func (w *watch) describe(ctx, parent context.Context, vm fault.VM) {
 		}
 		return
 	}
-	profile, err := w.m.opts.Profile(definition)
+	profile, err := profileOf(definition)
 	if err != nil {
 		w.log.Warn("the VM's annotation is partly not understood; `holdfast vm annotate` mends it", "vm", vm.String(), "error", err)
 	}
 	w.m.tell(parent, func(e *detect.Engine) []detect.Change { return e.Described(w.host.Name(), asked, vm, profile) })
+}
+
+// profileOf reads what a definition says that matters here. An error goes with
+// what was understood all the same.
+func profileOf(definition string) (detect.Profile, error) {
+	p, err := annotation.Parse(definition)
+	out := detect.Profile{Labels: p.Labels, Mode: p.Mode, HasAgent: p.HasAgent, AgentExpected: p.AgentExpected, Overrides: p.Overrides}
+	for _, d := range p.Disks {
+		if d.Source != "" {
+			out.Disks = append(out.Disks, d.Source)
+		}
+	}
+	return out, err
 }
 
 // poolsOnce looks at the host's storage pools, one look at a time: storage that

@@ -57,9 +57,6 @@ type Options struct {
 	Detect detect.Options
 	// TemporalAfter is how long Temporal may take no reports; 30 s.
 	TemporalAfter time.Duration
-	// Profile reads a domain's definition; nil: nothing is read. An error goes with
-	// what was understood all the same.
-	Profile func(definition string) (detect.Profile, error)
 	// Panels and Agents are those of the hosts that have any, by name.
 	Panels map[string]Panel
 	Agents map[string]Agent
@@ -135,19 +132,20 @@ func New(o Options) (*Monitor, error) {
 }
 
 func (o *Options) setDefaults() {
+	usual := detect.DefaultOptions()
 	for _, d := range []struct {
 		set *time.Duration
 		to  time.Duration
 	}{
 		{&o.Sweep, 10 * time.Second},
-		{&o.Sample, 10 * time.Second},
-		{&o.Pools, time.Minute},
+		{&o.Sample, usual.Period},
+		{&o.Pools, usual.PoolsPeriod},
 		{&o.TemporalAfter, 30 * time.Second},
-		{&o.Detect.HungAfter, 30 * time.Second},
-		{&o.Detect.BootWithin, 5 * time.Minute},
-		{&o.Detect.UnreachableAfter, 15 * time.Second},
-		{&o.Detect.StormWindow, 5 * time.Minute},
-		{&o.Detect.Flap.Window, 30 * time.Minute},
+		{&o.Detect.HungAfter, usual.HungAfter},
+		{&o.Detect.BootWithin, usual.BootWithin},
+		{&o.Detect.UnreachableAfter, usual.UnreachableAfter},
+		{&o.Detect.StormWindow, usual.StormWindow},
+		{&o.Detect.Flap.Window, usual.Flap.Window},
 		{&o.CallTimeout, 5 * time.Second},
 		{&o.ResayInitial, 10 * time.Second},
 		{&o.ResayMax, 5 * time.Minute},
@@ -157,10 +155,7 @@ func (o *Options) setDefaults() {
 		}
 	}
 	if o.Detect.StormShare <= 0 {
-		o.Detect.StormShare = 30
-	}
-	if o.Profile == nil {
-		o.Profile = func(string) (detect.Profile, error) { return detect.Profile{}, nil }
+		o.Detect.StormShare = usual.StormShare
 	}
 	o.ResayMax = max(o.ResayMax, o.ResayInitial)
 	if o.Concurrency <= 0 {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"holdfast/internal/annotation"
 	"holdfast/internal/contract"
 	"holdfast/internal/detect"
 	"holdfast/internal/detect/rules"
@@ -29,14 +28,6 @@ func closely(o *Options) {
 	}
 	for i := range o.Detect.Rules {
 		o.Detect.Rules[i].For, o.Detect.Rules[i].Warmup = 0, 0
-	}
-	o.Profile = func(definition string) (detect.Profile, error) {
-		p, err := annotation.Parse(definition)
-		out := detect.Profile{Labels: p.Labels, HasAgent: p.HasAgent, AgentExpected: p.AgentExpected, Overrides: p.Overrides}
-		for _, d := range p.Disks {
-			out.Disks = append(out.Disks, d.Source)
-		}
-		return out, err
 	}
 }
 

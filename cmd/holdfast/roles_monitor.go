@@ -12,7 +12,6 @@ import (
 	"holdfast/internal/alert"
 	alertin "holdfast/internal/alert/in"
 	alertout "holdfast/internal/alert/out"
-	"holdfast/internal/annotation"
 	"holdfast/internal/config"
 	"holdfast/internal/contract"
 	"holdfast/internal/detect"
@@ -87,38 +86,32 @@ func (r role) monitor() (*watching, error) {
 			StormShare: m.Storm.Share, StormWindow: m.Storm.Window,
 			Flap: rules.Flap{Raises: m.Flap.Raises, Window: m.Flap.Window},
 		},
-		Profile: readProfile, ResponseTo: r.site.ResponseFor, Judge: r.judge,
+		ResponseTo: r.site.ResponseFor, Judge: r.judge,
 		Panels: map[string]monitor.Panel{}, Agents: map[string]monitor.Agent{},
 		Logger: r.log, Metrics: counted,
 	}
-	if err := r.addVantages(w, &o); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	if err := r.addAlarms(w, &o); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	if w.Monitor, err = monitor.New(o); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	if w.answers, err = worker.NewMonitorService(r.temporal, r.site.Name, w.Monitor, worker.MonitorOptions{Logger: r.log}); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	if w.alerts, err = r.alertsIn(w.Monitor); err != nil {
+	if err := r.build(w, o); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
 
-// readProfile reads what a definition says to the monitor.
-func readProfile(definition string) (detect.Profile, error) {
-	p, err := annotation.Parse(definition)
-	out := detect.Profile{Labels: p.Labels, Mode: p.Mode, HasAgent: p.HasAgent, AgentExpected: p.AgentExpected, Overrides: p.Overrides}
-	for _, d := range p.Disks {
-		if d.Source != "" {
-			out.Disks = append(out.Disks, d.Source)
-		}
+// build makes the parts of w, which its caller closes if one cannot be made.
+func (r role) build(w *watching, o monitor.Options) (err error) {
+	if err := r.addVantages(w, &o); err != nil {
+		return err
 	}
-	return out, err
+	if err := r.addAlarms(w, &o); err != nil {
+		return err
+	}
+	if w.Monitor, err = monitor.New(o); err != nil {
+		return err
+	}
+	if w.answers, err = worker.NewMonitorService(r.temporal, r.site.Name, w.Monitor, worker.MonitorOptions{Logger: r.log}); err != nil {
+		return err
+	}
+	w.alerts, err = r.alertsIn(w.Monitor)
+	return err
 }
 
 // judge adds what the site file says about a VM.

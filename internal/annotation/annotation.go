@@ -187,7 +187,7 @@ func get(o rules.Override, field string) (value string, has bool) {
 		return number(o.Clear)
 	case "for":
 		if o.For != nil {
-			return short(*o.For), true
+			return rules.Short(*o.For), true
 		}
 	case "off":
 		if o.Off != nil {
@@ -195,18 +195,6 @@ func get(o rules.Override, field string) (value string, has bool) {
 		}
 	}
 	return "", false
-}
-
-// short writes 10m where time.Duration writes 10m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // quote shows a part of an annotation in a message, shortened.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/internal/detect/rules"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -173,7 +175,7 @@ func (d *decoder) duration(to *time.Duration, least, most time.Duration) reader 
 		case err != nil:
 			return quote(s) + " is not a duration", "write it like 500ms, 10s, 5m or 1h30m"
 		case v < least || v > most:
-			return quote(s) + " is out of range", fmt.Sprintf("allowed: %s to %s", short(least), short(most))
+			return quote(s) + " is out of range", fmt.Sprintf("allowed: %s to %s", rules.Short(least), rules.Short(most))
 		}
 		*to = v
 		return "", ""
@@ -210,18 +212,6 @@ func (d *decoder) number(to *float64, least, most float64) reader {
 		*to = v
 		return "", ""
 	})
-}
-
-// short writes 10m where time.Duration writes 10m0s.
-func short(v time.Duration) string {
-	s := v.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // isNull reports a value left out: nothing after the colon, null or ~.

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"holdfast/internal/detect/rules"
+)
 
 // Monitor is how the monitor watches.
 type Monitor struct {
@@ -98,15 +102,15 @@ func monitorSchema(d *decoder, m *Monitor) reader {
 func checkMonitor(d *decoder, m *Monitor) {
 	if r := m.Resay; d.sound("monitor.resay") && r.Initial > r.Max {
 		d.problemAt("monitor.resay.max", "raise it, or lower initial",
-			"%s is less than initial, %s", short(r.Max), short(r.Initial))
+			"%s is less than initial, %s", rules.Short(r.Max), rules.Short(r.Initial))
 	}
 	if d.sound("monitor.hungAfter") && d.sound("monitor.sample") && m.HungAfter < 2*m.Sample {
-		d.problemAt("monitor.hungAfter", "raise it to "+short(2*m.Sample)+" or more, or lower sample",
-			"%s is less than two samples, %s apart: one that is lost would make a healthy VM look hung", short(m.HungAfter), short(m.Sample))
+		d.problemAt("monitor.hungAfter", "raise it to "+rules.Short(2*m.Sample)+" or more, or lower sample",
+			"%s is less than two samples, %s apart: one that is lost would make a healthy VM look hung", rules.Short(m.HungAfter), rules.Short(m.Sample))
 	}
 	if d.sound("monitor.unreachableAfter") && d.sound("monitor.callTimeout") && m.UnreachableAfter < m.CallTimeout {
-		d.problemAt("monitor.unreachableAfter", "raise it to "+short(m.CallTimeout)+" or more, or lower callTimeout",
-			"%s is less than callTimeout, %s: a host that may still answer would count as silent", short(m.UnreachableAfter), short(m.CallTimeout))
+		d.problemAt("monitor.unreachableAfter", "raise it to "+rules.Short(m.CallTimeout)+" or more, or lower callTimeout",
+			"%s is less than callTimeout, %s: a host that may still answer would count as silent", rules.Short(m.UnreachableAfter), rules.Short(m.CallTimeout))
 	}
 	if d.sound("monitor.flap.raises") && m.Flap.Raises == 1 {
 		d.problemAt("monitor.flap.raises", "write 2 or more, or 0 for never", "1 would hold every fault")

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"holdfast/internal/detect/rules"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -79,15 +81,15 @@ func checkRecovery(d *decoder, s *Site) {
 	b := s.Recovery.Backoff
 	if d.sound("recovery.backoff") && b.Initial > b.Max {
 		d.problemAt("recovery.backoff.max", "raise it, or lower initial",
-			"%s is less than initial, %s", short(b.Max), short(b.Initial))
+			"%s is less than initial, %s", rules.Short(b.Max), rules.Short(b.Initial))
 	}
 	if !d.sound("recovery") {
 		return
 	}
 	if least := s.Recovery.shortestCrashLoop(); least >= s.Recovery.Window {
-		d.problemAt("recovery.window", fmt.Sprintf("set it above %s, or lower maxFailures or backoff.max", short(least.Round(time.Second))),
+		d.problemAt("recovery.window", fmt.Sprintf("set it above %s, or lower maxFailures or backoff.max", rules.Short(least.Round(time.Second))),
 			"within %s there cannot be %d failures, because backoff alone puts %s between the first and the last: nobody would ever be asked",
-			short(s.Recovery.Window), s.Recovery.MaxFailures, short(least.Round(time.Second)))
+			rules.Short(s.Recovery.Window), s.Recovery.MaxFailures, rules.Short(least.Round(time.Second)))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"holdfast/internal/detect"
 	"holdfast/internal/fault"
 	"holdfast/internal/ladder"
 )
@@ -110,21 +111,22 @@ type Listen struct {
 
 // Default returns the values that a site file need not mention. It has no hosts.
 func Default() Site {
+	d := detect.DefaultOptions()
 	return Site{
 		Name: "default",
 		Mode: ModeObserve,
 		Monitor: Monitor{
 			Sweep:            10 * time.Second,
-			Sample:           10 * time.Second,
-			Pools:            time.Minute,
+			Sample:           d.Period,
+			Pools:            d.PoolsPeriod,
 			CallTimeout:      5 * time.Second,
 			Resay:            Resay{Initial: 10 * time.Second, Max: 5 * time.Minute},
-			HungAfter:        30 * time.Second,
-			BootWithin:       5 * time.Minute,
-			UnreachableAfter: 15 * time.Second,
+			HungAfter:        d.HungAfter,
+			BootWithin:       d.BootWithin,
+			UnreachableAfter: d.UnreachableAfter,
 			TemporalAfter:    30 * time.Second,
-			Storm:            Storm{Share: 30, Window: 5 * time.Minute},
-			Flap:             Flap{Raises: 4, Window: 30 * time.Minute},
+			Storm:            Storm{Share: d.StormShare, Window: d.StormWindow},
+			Flap:             Flap{Raises: d.Flap.Raises, Window: d.Flap.Window},
 			Vantages:         Vantages{Worker: true, TCP: true},
 		},
 		Recovery: Recovery{

@@ -34,6 +34,18 @@ type Options struct {
 	Flap        rules.Flap
 }
 
+// DefaultOptions are those of a site that sets nothing, with the usual rules and
+// without hosts.
+func DefaultOptions() Options {
+	return Options{
+		Rules:  rules.Defaults(),
+		Period: 10 * time.Second, PoolsPeriod: time.Minute,
+		HungAfter: 30 * time.Second, BootWithin: 5 * time.Minute, UnreachableAfter: 15 * time.Second,
+		StormShare: 30, StormWindow: 5 * time.Minute,
+		Flap: rules.Flap{Raises: 4, Window: 30 * time.Minute},
+	}
+}
+
 // HostOptions are one host and who else looks at it.
 type HostOptions struct {
 	Name string

@@ -23,11 +23,8 @@ type world struct {
 }
 
 func newWorld(t *testing.T, hosts ...string) *world {
-	o := Options{
-		Site: "s", Reporter: "m", Rules: rules.Defaults(), Period: 10 * time.Second, PoolsPeriod: time.Minute,
-		HungAfter: 30 * time.Second, BootWithin: 5 * time.Minute, UnreachableAfter: 15 * time.Second,
-		StormShare: 30, StormWindow: 5 * time.Minute, Flap: rules.Flap{Raises: 4, Window: 30 * time.Minute},
-	}
+	o := DefaultOptions()
+	o.Site, o.Reporter = "s", "m"
 	for _, h := range hosts {
 		o.Hosts = append(o.Hosts, HostOptions{Name: h, Points: []string{"tcp", "worker"}})
 	}

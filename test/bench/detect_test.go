@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"holdfast/internal/annotation"
 	"holdfast/internal/detect"
 	"holdfast/internal/detect/rules"
 	"holdfast/internal/fault"
@@ -186,10 +185,6 @@ func watchLab(t *testing.T, l *lab.Lab, to heard) *monitor.Monitor {
 			// What the machine has no processor for is steal: the guest gets a part.
 			{Name: "cpu", Metric: rules.VMCPU, Kind: fault.KindCPU, Raise: 40, Clear: 30, For: detectFor},
 		}},
-		Profile: func(definition string) (detect.Profile, error) {
-			p, err := annotation.Parse(definition)
-			return detect.Profile{Labels: p.Labels, HasAgent: p.HasAgent}, err
-		},
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

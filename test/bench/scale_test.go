@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"holdfast/internal/annotation"
 	"holdfast/internal/detect"
 	"holdfast/internal/detect/rules"
 	"holdfast/internal/fault"
@@ -113,10 +112,6 @@ func watchAll(ctx context.Context, t *testing.T, cluster *simulated.Cluster) {
 	m, err := monitor.New(monitor.Options{
 		Site: "scale", Hosts: site, Reporter: nobody{}, Sweep: scalePeriod, Sample: scalePeriod,
 		Detect: detect.Options{Rules: rules.Defaults(), Flap: rules.Flap{Raises: 4, Window: 30 * time.Minute}},
-		Profile: func(definition string) (detect.Profile, error) {
-			p, err := annotation.Parse(definition)
-			return detect.Profile{Labels: p.Labels, HasAgent: p.HasAgent, Overrides: p.Overrides}, err
-		},
 	})
 	if err != nil {
 		t.Error(err)

@@ -20,12 +20,9 @@ var errNoAnswer = errors.New("guest agent is not connected")
 
 // restartMonitor begins with a monitor that knows nothing.
 func (w *World) restartMonitor() {
-	o := detect.Options{
-		Site: "life", Reporter: "monitor", Rules: rules.Defaults(),
-		Period: period * time.Second, PoolsPeriod: pools * time.Second,
-		HungAfter: 30 * time.Second, BootWithin: 5 * time.Minute, UnreachableAfter: 15 * time.Second,
-		StormShare: 30, StormWindow: 5 * time.Minute, Flap: rules.Flap{Raises: 4, Window: 30 * time.Minute},
-	}
+	o := detect.DefaultOptions()
+	o.Site, o.Reporter = "life", "monitor"
+	o.Period, o.PoolsPeriod = period*time.Second, pools*time.Second
 	for _, h := range w.hosts {
 		o.Hosts = append(o.Hosts, detect.HostOptions{Name: h.name, Points: []string{"tcp", "worker"}})
 	}

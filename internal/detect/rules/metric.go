@@ -3,6 +3,7 @@ package rules
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/internal/fault"
@@ -157,14 +158,17 @@ func digits(v float64) string {
 	return s
 }
 
-// short writes 5m where time.Duration writes 5m0s, and no less than a millisecond.
-func short(d time.Duration) string {
-	s := d.Round(time.Millisecond).String()
-	if n := len(s); n > 3 && s[n-3:] == "m0s" {
-		s = s[:n-2]
+// Short writes 5m where time.Duration writes 5m0s.
+func Short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
 	}
-	if n := len(s); n > 3 && s[n-3:] == "h0m" {
-		s = s[:n-2]
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
 }
+
+// short writes no less than a millisecond.
+func short(d time.Duration) string { return Short(d.Round(time.Millisecond)) }
