@@ -53,7 +53,7 @@ test: tools build/runall $(if $(and $(ONLY),$(filter-out %lab,$(ONLY))),,package
 	@exec build/runall $(if $(ONLY),-only '$(ONLY)') $(if $(RUN),-run '$(RUN)')
 
 bench: tools packages ## measure times to repair
-	exec go test -tags '$(TAGS) bench' -count=1 -v -timeout=60m ./test/bench
+	exec go test -tags '$(TAGS) bench' -count=1 -v -timeout=90m ./test/bench
 
 screenshots: tools packages build ## take the pictures of the documentation
 	@deploy/install-packages.sh deploy/packages-screenshots.txt

@@ -27,6 +27,7 @@ const (
 	detectPeriod = 10 * time.Second // of listings and of samples, the default
 	detectFor    = 10 * time.Second // of rules; the default is 5 min
 	detectPools  = 15 * time.Second // of storage pools; the default is 1 min
+	detectBoot   = 40 * time.Second // that a guest may take to boot; the default is 5 min
 )
 
 // heard is a Reporter that hands on what is said for the first time.
@@ -36,30 +37,24 @@ func (h heard) ReportFault(_ context.Context, f fault.Fault) error { h <- f; ret
 
 func (h heard) ReportCleared(context.Context, fault.Fault, fault.Sighting) error { return nil }
 
-// tcpOnly is a host's own port as the one who confirms.
+// tcpOnly has a host's own port as the one who must confirm its silence.
 type tcpOnly struct{ *vantage.Panel }
 
-func (p tcpOnly) Points() []string { return p.Names() }
+func (p tcpOnly) Points() []string { return []string{"tcp"} }
 
-// detected is one thing that can be done, and what must be seen.
-type detected struct {
-	what    string
-	kind    fault.Kind
-	patient string // the setting that has to be waited for, if any
-	breaks  func() (lab.Injection, error)
-	mends   func() error
-}
-
-// TestDetect measures the time from an injection to the first report of its fault,
-// in a lab of two hosts with the default periods.
+// TestDetect measures the time from an injection to the first report of its
+// fault, for each kind that the lab can make, with the default periods.
 func TestDetect(t *testing.T) {
 	binary, err := rig.Build(t.TempDir(), "holdfast/test/lab/cmd/lab", "")
 	require.NoError(t, err)
-	l, err := lab.Up(t.Context(), lab.Options{Name: fmt.Sprintf("detect-%d", os.Getpid()), Hosts: 3, VMs: 3, SmallPool: true, Binary: binary, Guard: true})
+	l, err := lab.Up(t.Context(), lab.Options{
+		Name: fmt.Sprintf("detect-%d", os.Getpid()), Hosts: 3, VMs: 3, SmallPool: true, Flaky: true, Binary: binary, Guard: true,
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Down(context.Background())) })
 	got := make(heard, 1024)
-	watching := watchLab(t, l, got)
+	temporal := &temporal{}
+	watching := watchLab(t, l, got, temporal)
 	rig.Eventually(t, "all is calm", func() error {
 		x := watching.Snapshot()
 		for _, h := range x.Hosts {
@@ -69,15 +64,20 @@ func TestDetect(t *testing.T) {
 		}
 		return nil
 	})
-	pause(2 * detectPeriod) // agents have answered
-	fmt.Printf("\ninjection to fault, %d runs each; listings and samples every %s, rules for %s\n", detectRuns, detectPeriod, detectFor)
-	fmt.Printf("  %-34s %9s %9s   %s\n", "", "median", "worst", "of which is patience")
-	for _, d := range detections(t, l) {
+	in := injector{t, l, watching}
+	in.agentsAnswer("VM1", "VM2", "VM3")
+	fmt.Printf("\ninjection to fault; listings and samples every %s, pools every %s, rules for %s\n", detectPeriod, detectPools, detectFor)
+	fmt.Printf("  %-40s %9s %9s   %s\n", "", "median", "worst", "of which is patience")
+	for _, d := range append(in.guests(), in.hosts(temporal)...) {
 		var took []float64
-		for range detectRuns {
+		runs := detectRuns
+		if d.once {
+			runs = 1
+		}
+		for range runs {
 			took = append(took, d.measure(t, watching, got))
 		}
-		fmt.Printf("  %-34s %7.2f s %7.2f s   %s\n", d.what, median(took), quantile(took, 1), d.patient)
+		fmt.Printf("  %-40s %7.2f s %7.2f s   %s\n", d.name(), median(took), quantile(took, 1), d.patient)
 	}
 }
 
@@ -85,7 +85,7 @@ func (d detected) measure(t *testing.T, m *monitor.Monitor, got heard) float64 {
 	for len(got) > 0 {
 		<-got
 	}
-	i, err := d.breaks()
+	at, err := d.breaks()
 	require.NoError(t, err)
 	var took float64
 	limit := time.After(3 * rig.Deadline)
@@ -93,10 +93,10 @@ func (d detected) measure(t *testing.T, m *monitor.Monitor, got heard) float64 {
 		select {
 		case f := <-got:
 			if f.Kind == d.kind {
-				took = time.Since(i.At).Seconds()
+				took = time.Since(at).Seconds()
 			}
 		case <-limit:
-			t.Fatalf("%s was not seen; faults: %+v", d.what, m.Snapshot().Faults)
+			t.Fatalf("%s was not seen; faults: %+v", d.name(), m.Snapshot().Faults)
 		}
 	}
 	require.NoError(t, d.mends())
@@ -109,60 +109,8 @@ func (d detected) measure(t *testing.T, m *monitor.Monitor, got heard) float64 {
 	return took
 }
 
-func detections(t *testing.T, l *lab.Lab) []detected {
-	inject := func(kind lab.FaultKind, target string) func() (lab.Injection, error) {
-		return func() (lab.Injection, error) { return l.Inject(t.Context(), kind, target, "") }
-	}
-	undo := func(kind lab.FaultKind, target string) func() error {
-		return func() error { _, err := l.Inject(t.Context(), kind, target, ""); return err }
-	}
-	do := func(what lab.Task) func() (lab.Injection, error) {
-		return func() (lab.Injection, error) {
-			d, err := l.Do(t.Context(), "VM1", what, lab.TaskOptions{})
-			return lab.Injection{At: d.At}, err
-		}
-	}
-	stop := func() error { _, err := l.Do(t.Context(), "VM1", lab.TaskStop, lab.TaskOptions{}); return err }
-	virsh := func(args ...string) func() error {
-		return func() error { _, err := l.Virsh(t.Context(), "A", args...); return err }
-	}
-	// A guest takes a while until its kernel can panic, and its agent answers.
-	booted := func(commands string) func() error {
-		return func() error {
-			err := virsh(commands)()
-			pause(2 * detectPeriod)
-			return err
-		}
-	}
-	return []detected{
-		{"crashed (SIGKILL of QEMU)", fault.KindCrashed, "", inject(lab.FaultKill, "VM1"), booted("start VM1")},
-		{"panicked", fault.KindPanicked, "", inject(lab.FaultPanic, "VM1"), booted("destroy VM1; start VM1")},
-		{"no-space", fault.KindNoSpace, "", func() (lab.Injection, error) {
-			if _, err := l.Do(t.Context(), "VM1", lab.TaskWrite, lab.TaskOptions{}); err != nil {
-				return lab.Injection{}, err
-			}
-			return l.Inject(t.Context(), lab.FaultFillPool, "A", "")
-		}, func() error {
-			if err := undo(lab.FaultEmptyPool, "A")(); err != nil {
-				return err
-			}
-			if err := virsh("resume", "VM1")(); err != nil {
-				return err
-			}
-			return stop()
-		}},
-		{"hung (SIGSTOP of QEMU)", fault.KindHung, "hungAfter 30 s", inject(lab.FaultHang, "VM1"), undo(lab.FaultUnhang, "VM1")},
-		{"hung (guest stands still)", fault.KindHung, "hungAfter 30 s", inject(lab.FaultHangGuest, "VM1"), undo(lab.FaultUnhangGuest, "VM1")},
-		{"cpu-pressure", fault.KindCPU, "for 10 s", do(lab.TaskCPU), stop},
-		{"pool-lost", fault.KindPoolLost, "pools 15 s", inject(lab.FaultLosePool, "B"), undo(lab.FaultRestorePool, "B")},
-		{"libvirtd-dead", fault.KindLibvirtdDead, "unreachableAfter 15 s", inject(lab.FaultKillLibvirtd, "B"), undo(lab.FaultStartLibvirtd, "B")},
-		{"libvirtd-hung", fault.KindLibvirtdHung, "unreachableAfter 15 s", inject(lab.FaultHangLibvirtd, "B"), undo(lab.FaultStartLibvirtd, "B")},
-		{"host-unreachable (cable pulled)", fault.KindHostUnreachable, "unreachableAfter 15 s", inject(lab.FaultCut, "C"), undo(lab.FaultHeal, "C")},
-	}
-}
-
 // watchLab runs a monitor of the lab's hosts in this process.
-func watchLab(t *testing.T, l *lab.Lab, to heard) *monitor.Monitor {
+func watchLab(t *testing.T, l *lab.Lab, to heard, reports monitor.Reporter) *monitor.Monitor {
 	var hosts []hypervisor.Host
 	panels := map[string]monitor.Panel{}
 	for _, h := range l.Info().Hosts {
@@ -171,20 +119,18 @@ func watchLab(t *testing.T, l *lab.Lab, to heard) *monitor.Monitor {
 		hosts = append(hosts, host)
 		addr, ok := vantage.FromURI(h.URI)
 		require.True(t, ok)
-		p, err := vantage.NewPanel(h.Name, vantage.TCP(addr))
+		p, err := vantage.NewPanel(h.Name, vantage.TCP(addr), vantage.Power(l.PowerCommand(h.Name), detectPeriod))
 		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, p.Close(context.Background())) })
 		panels[h.Name] = tcpOnly{p}
 	}
 	site, err := hypervisor.NewSite(hosts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = site.Close() })
 	m, err := monitor.New(monitor.Options{
-		Site: "lab", Hosts: site, Reporter: nobody{}, Alarms: []monitor.Alarm{{Name: "bench", To: to}},
-		Sweep: detectPeriod, Sample: detectPeriod, Pools: detectPools, Panels: panels, ResayInitial: time.Hour, ResayMax: time.Hour,
-		Detect: detect.Options{Rules: []rules.Rule{
-			// What the machine has no processor for is steal: the guest gets a part.
-			{Name: "cpu", Metric: rules.VMCPU, Kind: fault.KindCPU, Raise: 40, Clear: 30, For: detectFor},
-		}},
+		Site: "lab", Hosts: site, Reporter: reports, Alarms: []monitor.Alarm{{Name: "bench", To: to}},
+		Sweep: detectPeriod, Sample: detectPeriod, Pools: detectPools, Panels: panels,
+		Detect: detect.Options{BootWithin: detectBoot, Rules: measured()},
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -192,4 +138,24 @@ func watchLab(t *testing.T, l *lab.Lab, to heard) *monitor.Monitor {
 	go func() { ended <- m.Run(ctx) }()
 	t.Cleanup(func() { cancel(); require.NoError(t, <-ended) })
 	return m
+}
+
+// measured are rules that an emulated guest on a shared processor can break.
+func measured() []rules.Rule {
+	rule := func(name string, metric rules.Metric, kind fault.Kind, raise float64) rules.Rule {
+		return rules.Rule{Name: name, Metric: metric, Kind: kind, Raise: raise, Clear: 0.7 * raise, For: detectFor}
+	}
+	clock := rule("clock", rules.VMClock, fault.KindClock, 1000)
+	clock.For = 0
+	full := rule("pool-full", rules.PoolFull, fault.KindPoolFull, 90)
+	full.Clear, full.For = 85, 0
+	return []rules.Rule{
+		// What the machine has no processor for is steal: the guest gets a part.
+		rule("cpu", rules.VMCPU, fault.KindCPU, 40),
+		rule("memory", rules.VMMemory, fault.KindMemory, 80),
+		rule("disk-ops", rules.VMDiskOps, fault.KindDiskIO, 400),
+		rule("net", rules.VMNetBytes, fault.KindNet, 200e3),
+		rule("disk-full", rules.VMDiskFull, fault.KindDiskFull, 90),
+		clock, full,
+	}
 }
