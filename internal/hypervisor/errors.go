@@ -15,6 +15,10 @@ var (
 	ErrTimeout = errors.New("host did not answer in time")
 	// ErrNotFound: the host does not know the domain.
 	ErrNotFound = errors.New("domain not found")
+	// ErrNoSnapshot: the domain has no snapshot of that name.
+	ErrNoSnapshot = errors.New("no such snapshot")
+	// ErrExists: the domain has a snapshot of that name.
+	ErrExists = errors.New("the name is taken")
 	// ErrAlreadyActive: the domain is active and cannot be started.
 	ErrAlreadyActive = errors.New("domain is already active")
 	// ErrNotActive: the domain is not active.

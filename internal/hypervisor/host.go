@@ -92,6 +92,10 @@ type Host interface {
 	// told by an Overflow event, and must list again.
 	Events(ctx context.Context) (<-chan Event, error)
 
+	Guest
+	Witness
+	Snapshots
+
 	// Close drops the connection and ends everything that the Host started. It
 	// does not wait for a hypervisor that never answers.
 	Close() error

@@ -148,6 +148,16 @@ func testPanic(t *testing.T, s *suite) {
 	s.waitState(t, s.VM.UUID, hypervisor.StateRunning, hypervisor.ReasonBooted)
 }
 
+// A reset wakes no guest that panicked: its QEMU stays stopped until it is resumed.
+func testResetOfPanicked(t *testing.T, s *suite) {
+	s.pull(t, "Panic", s.Panic)
+	s.waitState(t, s.VM.UUID, hypervisor.StateCrashed, hypervisor.ReasonPanicked)
+	require.NoError(t, s.Host.Reset(s.ctx, s.VM.UUID))
+	s.waitState(t, s.VM.UUID, hypervisor.StatePaused, hypervisor.ReasonCrashed)
+	require.NoError(t, s.Host.Resume(s.ctx, s.VM.UUID))
+	s.waitState(t, s.VM.UUID, hypervisor.StateRunning, "unpaused")
+}
+
 func testStats(t *testing.T, s *suite) {
 	before := time.Now()
 	st, ok := s.stats(t, s.VM.UUID)

@@ -30,6 +30,8 @@ type Fixture struct {
 	// VM and Neighbour are persistent, and run on Host. VM has a guest agent, and a
 	// disk called vda that its guest writes to all the time.
 	VM, Neighbour VM
+	Inside        Inside
+	Disk          Disk
 	// Pool is a storage pool of Host that runs and starts with it.
 	Pool string
 
@@ -83,6 +85,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"DestroyAndStart", testDestroyAndStart},
 		{"PersonDestroys", testPersonDestroys},
 		{"Reset", testReset},
+		{"ResetOfPanicked", testResetOfPanicked},
 		{"ResumeOfRunning", testResumeRunning},
 		{"ResumeOfPaused", testResumePaused},
 		{"Kill", testKill},
@@ -98,6 +101,22 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"HungGuest", testHungGuest},
 		{"AgentEvents", testAgentEvents},
 		{"Annotate", testAnnotate},
+		{"GuestExec", testGuestExec},
+		{"GuestExecOfHung", testGuestExecOfHung},
+		{"Screenshot", testScreenshot},
+		{"Job", testJob},
+		{"Blocks", testBlocks},
+		{"Dump", testDump},
+		{"NoSnapshots", testNoSnapshots},
+		{"MemorySnapshot", testMemorySnapshot},
+		{"MemorySnapshotOfPaused", testMemorySnapshotOfPaused},
+		{"ExternalSnapshot", testExternalSnapshot},
+		{"QuiesceOfSilent", testQuiesceOfSilent},
+		{"Merge", testMerge},
+		{"KeepAside", testKeepAside},
+		{"EntangledSnapshots", testEntangledSnapshots},
+		{"SnapshotsOutliveLibvirtd", testSnapshotsOutliveLibvirtd},
+		{"SnapshotCatchesUp", testSnapshotCatchesUp},
 		{"HungLibvirtd", testHungLibvirtd},
 		{"HungLibvirtdCatchesUp", testHungLibvirtdCatchesUp},
 		{"LibvirtdRestart", testLibvirtdRestart},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,6 +63,18 @@ func TestConformance(t *testing.T) {
 			Kill:  on("VM1", l.Kill),
 			Panic: b.panicVM,
 			Pause: virsh("suspend", "VM1"), Destroy: virsh("destroy", "VM1"),
+			Inside: hosttest.Inside{
+				Commands: true, Screen: true,
+				DumpTo: t.TempDir(),
+				DumpSize: func(_ context.Context, path string) (uint64, error) {
+					info, err := os.Stat(path) // a host of the lab has the machine's own files, but for libvirt's
+					if err != nil {
+						return 0, err
+					}
+					return uint64(info.Size()), nil
+				},
+			},
+			Disk:      b.disk(t),
 			Pool:      "images",
 			HangGuest: inject(lab.FaultHangGuest, "VM1"), UnhangGuest: inject(lab.FaultUnhangGuest, "VM1"),
 			FailDisk: b.fillDisk, MendDisk: inject(lab.FaultEmptyPool, "A"),
@@ -138,6 +151,7 @@ func (b *bench) repair(t *testing.T) {
 	}
 	_, err = b.Inject(ctx, lab.FaultEmptyPool, b.host, "")
 	require.NoError(t, err)
+	b.forgetSnapshots(ctx, t)
 	out, err = b.Virsh(ctx, b.host, "domstate", b.vm)
 	require.NoError(t, err)
 	switch state := strings.TrimSpace(out); state {

@@ -13,13 +13,14 @@ import (
 
 // sentinels by libvirt's code, where the code alone tells.
 var sentinels = map[lv.ErrorNumber]error{
-	lv.ERR_NO_DOMAIN:         hypervisor.ErrNotFound,
-	lv.ERR_AUTH_FAILED:       hypervisor.ErrAccess,
-	lv.ERR_AUTH_CANCELLED:    hypervisor.ErrAccess,
-	lv.ERR_AUTH_UNAVAILABLE:  hypervisor.ErrAccess,
-	lv.ERR_ACCESS_DENIED:     hypervisor.ErrAccess,
-	lv.ERR_OPERATION_DENIED:  hypervisor.ErrAccess,
-	lv.ERR_OPERATION_INVALID: hypervisor.ErrInvalidState,
+	lv.ERR_NO_DOMAIN:          hypervisor.ErrNotFound,
+	lv.ERR_NO_DOMAIN_SNAPSHOT: hypervisor.ErrNoSnapshot,
+	lv.ERR_AUTH_FAILED:        hypervisor.ErrAccess,
+	lv.ERR_AUTH_CANCELLED:     hypervisor.ErrAccess,
+	lv.ERR_AUTH_UNAVAILABLE:   hypervisor.ErrAccess,
+	lv.ERR_ACCESS_DENIED:      hypervisor.ErrAccess,
+	lv.ERR_OPERATION_DENIED:   hypervisor.ErrAccess,
+	lv.ERR_OPERATION_INVALID:  hypervisor.ErrInvalidState,
 	// The domain is busy with another job; what was asked for has not begun.
 	lv.ERR_OPERATION_TIMEOUT: hypervisor.ErrTimeout,
 	// Not connected, or did not answer. That its command failed is an answer.

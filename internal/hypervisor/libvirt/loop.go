@@ -79,7 +79,9 @@ func warmUp() {
 	_, _ = dom.GetDiskErrors(0)
 	_, _, _ = dom.GetTime(0)
 	_ = dom.AgentSetResponseTimeout(0, 0)
+	warmUpWitness(conn, dom)
 	_ = dom.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, "", metadataKey, metadataURI, 0)
+	warmUpSnapshots(conn, dom, pool)
 	_ = pool.Free()
 	_, _ = pool.GetName()
 	_, _ = pool.GetUUIDString()
@@ -88,6 +90,27 @@ func warmUp() {
 	_, _ = pool.IsActive()
 	_ = pool.Refresh(0)
 	_, _ = pool.GetInfo()
+}
+
+func warmUpSnapshots(conn *lv.Connect, dom *lv.Domain, pool *lv.StoragePool) {
+	snap, vol := &lv.DomainSnapshot{}, &lv.StorageVol{}
+	_, _ = conn.DomainDefineXML("")
+	_, _ = conn.LookupStoragePoolByTargetPath("")
+	_, _ = conn.LookupStorageVolByPath("")
+	_, _ = dom.GetMetadata(lv.DOMAIN_METADATA_ELEMENT, metadataURI, 0)
+	_ = dom.FSThaw(nil, 0)
+	_, _ = dom.ListAllSnapshots(0)
+	_, _ = dom.SnapshotCurrent(0)
+	_, _ = dom.SnapshotLookupByName("", 0)
+	_, _ = dom.CreateSnapshotXML("", 0)
+	_, _ = snap.GetName()
+	_, _ = snap.GetXMLDesc(0)
+	_ = snap.RevertToSnapshot(0)
+	_ = snap.Delete(0)
+	_ = snap.Free()
+	_, _ = pool.StorageVolCreateXML("", 0)
+	_ = vol.Delete(0)
+	_ = vol.Free()
 }
 
 // roundWithin is how long the event loop may take to go round once. It serves

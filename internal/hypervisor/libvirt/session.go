@@ -24,6 +24,10 @@ type session struct {
 	stuck  atomic.Int32 // calls of that lane under way that nobody waits for any more
 	agents lane         // questions to guest agents
 	pools  lane         // listings of storage pools
+	dumps  lane         // of guests' memory, which take minutes
+	// snapshots that are made or deleted, which take as long as there is memory or
+	// disk. A revert is a repair: it goes with the calls.
+	snapshots lane
 
 	mu   sync.Mutex
 	over bool    // no link is kept any more
@@ -52,6 +56,8 @@ const (
 	mostStuck         = 12
 	agentsAtOnce      = 3
 	poolsAtOnce       = 1
+	dumpsAtOnce       = 1
+	snapshotsAtOnce   = 2
 )
 
 // openSession reaches the host and subscribes to its events. Like openLink, it
@@ -67,6 +73,9 @@ func openSession(h *Host) (*session, error) {
 		calls:  lane{slots: make(chan struct{}, h.opts.MaxInFlight)},
 		agents: lane{slots: make(chan struct{}, agentsAtOnce), keeps: true},
 		pools:  lane{slots: make(chan struct{}, poolsAtOnce), keeps: true},
+		dumps:  lane{slots: make(chan struct{}, dumpsAtOnce), keeps: true},
+
+		snapshots: lane{slots: make(chan struct{}, snapshotsAtOnce), keeps: true},
 	}
 	lost := func(why string) { h.drop(s, why) }
 	if err := l.watch(lost, func(ev hypervisor.Event) { h.publish(s, ev) }); err != nil {

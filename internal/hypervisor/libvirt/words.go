@@ -90,9 +90,9 @@ func stateAndReason(state lv.DomainState, reason int) (hypervisor.State, hypervi
 }
 
 // at is the word for a number, and unknown beyond the end and in the gaps.
-func at(words []hypervisor.Reason, n int) hypervisor.Reason {
+func at[W ~string](words []W, n int) W {
 	if n < 0 || n >= len(words) || words[n] == "" {
-		return hypervisor.ReasonUnknown
+		return W(hypervisor.ReasonUnknown)
 	}
 	return words[n]
 }
@@ -206,4 +206,25 @@ var poolWords = map[lv.StoragePoolState]hypervisor.PoolState{
 	lv.STORAGE_POOL_RUNNING:      hypervisor.PoolRunning,
 	lv.STORAGE_POOL_DEGRADED:     hypervisor.PoolDegraded,
 	lv.STORAGE_POOL_INACCESSIBLE: hypervisor.PoolInaccessible,
+}
+
+var monitorWords = map[lv.DomainControlState]hypervisor.Monitor{
+	lv.DOMAIN_CONTROL_OK:       hypervisor.MonitorOK,
+	lv.DOMAIN_CONTROL_JOB:      hypervisor.MonitorJob,
+	lv.DOMAIN_CONTROL_OCCUPIED: hypervisor.MonitorOccupied,
+	lv.DOMAIN_CONTROL_ERROR:    hypervisor.MonitorError,
+}
+
+// operationWords are those of `virsh domjobinfo`.
+var operationWords = []string{
+	lv.DOMAIN_JOB_OPERATION_START:           "start",
+	lv.DOMAIN_JOB_OPERATION_SAVE:            "save",
+	lv.DOMAIN_JOB_OPERATION_RESTORE:         "restore",
+	lv.DOMAIN_JOB_OPERATION_MIGRATION_IN:    "incoming migration",
+	lv.DOMAIN_JOB_OPERATION_MIGRATION_OUT:   "outgoing migration",
+	lv.DOMAIN_JOB_OPERATION_SNAPSHOT:        "snapshot",
+	lv.DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT: "snapshot revert",
+	lv.DOMAIN_JOB_OPERATION_DUMP:            "dump",
+	lv.DOMAIN_JOB_OPERATION_BACKUP:          "backup",
+	lv.DOMAIN_JOB_OPERATION_SNAPSHOT_DELETE: "snapshot delete",
 }

@@ -70,6 +70,10 @@ type vm struct {
 	copies     []TwoCopies
 	annotation string   // the latest; goes into its next definition
 	lostBy     *machine // the host that lost it last
+	told       told     // what it tells to whoever looks at it
+	disk       content
+	// How many of the next snapshots and reverts fail; negative: all.
+	failSnapshots, failReverts int
 }
 
 func newVM(site string, n int) *vm {

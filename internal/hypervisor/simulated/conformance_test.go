@@ -28,6 +28,17 @@ func TestConformance(t *testing.T) {
 			Pause: on("VM1", func(name string) error {
 				return c.PauseVM(name, hypervisor.ReasonUser)
 			}),
+			Inside: hosttest.Inside{
+				Commands: true, Screen: true, DumpTo: "/var/lib/libvirt/dump",
+				DumpSize: func(_ context.Context, path string) (uint64, error) {
+					dumps, err := c.Dumps("A")
+					return dumps[path], err
+				},
+			},
+			Disk: hosttest.Disk{
+				Mark:     func(_ context.Context, mark byte) error { return c.MarkDisk("VM1", mark) },
+				ReadMark: func(context.Context) (byte, error) { return c.DiskMark("VM1") },
+			},
 			Pool:      simulated.PoolName,
 			HangGuest: on("VM1", c.HangGuest), UnhangGuest: on("VM1", c.UnhangGuest),
 			FailDisk: on("VM1", func(name string) error { return c.FailDisk(name, true) }), MendDisk: on("VM1", c.MendDisk),

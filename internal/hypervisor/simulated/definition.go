@@ -29,7 +29,7 @@ func (d *domain) definition() string {
   <devices>
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2'/>
-      <source file='%[8]s/%[1]s.qcow2'/>
+      <source file='%[8]s'/>
       <target dev='%[7]s' bus='virtio'/>
     </disk>
     <interface type='bridge'>
@@ -39,5 +39,5 @@ func (d *domain) definition() string {
     <panic model='pvpanic'/>
   </devices>
 </domain>
-`, d.vm.name, d.vm.uuid, memoryBytes>>10, vcpus, metadata, channel, diskTarget, poolTarget)
+`, d.vm.name, d.vm.uuid, memoryBytes>>10, vcpus, metadata, channel, diskTarget, d.image())
 }

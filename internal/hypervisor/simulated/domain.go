@@ -25,6 +25,11 @@ type domain struct {
 	guest      guest
 	badDisk    *hypervisor.DiskError // what every write of the guest ends in; nil: its disk is well
 	diskError  *hypervisor.DiskError // the first that this QEMU has seen
+
+	snapshots  []*snapshot // oldest first
+	onSnapshot *snapshot   // the current one
+	chain      []string    // files of its disk; see files
+	layers     int         // that reverts have made
 }
 
 func (d *domain) view() hypervisor.Domain {
@@ -43,9 +48,12 @@ func (d *domain) boot() {
 	d.life++
 	d.set(hypervisor.StateRunning, hypervisor.ReasonBooted)
 	d.counters = fresh(d.counters.at)
-	d.guest, d.diskError = guest{}, nil
+	d.guest, d.diskError = d.booted(), nil
 	d.vm.activated(d.on.name)
 }
+
+// booted is the guest after its boot from what is on the disk.
+func (d *domain) booted() guest { return guest{down: d.vm.onDisk().corrupt} }
 
 // start boots d as libvirt does: it is active, paused (starting up), from the
 // first moment, and runs or is shut off (failed) after the start latency.
@@ -70,7 +78,7 @@ func (d *domain) start(done func(error)) {
 			d.tellAgent(hypervisor.ReasonAgentDisconnected)       // a new QEMU, whose channel is closed until the guest opens it
 			d.on.tell(d, hypervisor.EventResumed, reasonUnpaused) // libvirt lets the vCPUs go before it says started
 			d.on.tell(d, hypervisor.EventStarted, hypervisor.ReasonBooted)
-			d.tellAgent(hypervisor.ReasonAgentConnected)
+			d.openAgent()
 			d.write()
 			done(nil)
 		}
@@ -118,8 +126,12 @@ func (d *domain) die() {
 
 // resume continues the vCPUs, and says so in libvirt's words.
 func (d *domain) resume() {
+	fresh := d.reason == hypervisor.ReasonCrashed // it was reset meanwhile
 	d.set(hypervisor.StateRunning, reasonUnpaused)
 	d.on.tell(d, hypervisor.EventResumed, reasonUnpaused)
+	if fresh {
+		d.openAgent()
+	}
 	d.write()
 }
 
@@ -129,15 +141,19 @@ const reasonUnpaused hypervisor.Reason = "unpaused"
 func (d *domain) reset() {
 	d.settle(time.Now())
 	before := d.guest
-	d.guest = guest{}
+	d.guest = d.booted()
 	d.on.tell(d, hypervisor.EventRebooted, "")
+	if d.state == hypervisor.StateCrashed {
+		// Its QEMU stays stopped, and libvirt calls that so.
+		d.set(hypervisor.StatePaused, hypervisor.ReasonCrashed)
+	}
 	if !d.state.Running() {
 		return
 	}
-	if !before.noAgent {
+	if !before.noAgent && !before.down {
 		d.tellAgent(hypervisor.ReasonAgentDisconnected)
 	}
-	d.tellAgent(hypervisor.ReasonAgentConnected)
+	d.openAgent()
 	d.write()
 }
 

@@ -17,6 +17,7 @@ type guest struct {
 	hung    bool          // the vCPUs make no progress
 	mute    bool          // its agent says nothing
 	noAgent bool          // its agent was stopped
+	down    bool          // it did not get up, as its disk is corrupt
 	skew    time.Duration // how much its clock is ahead
 }
 
@@ -41,27 +42,32 @@ func (h *host) DiskErrors(ctx context.Context, uuid string) ([]hypervisor.DiskEr
 // GuestTime finds out at once that nobody answers, where libvirt takes its time.
 func (h *host) GuestTime(ctx context.Context, uuid string) (time.Time, error) {
 	return about(ctx, h, uuid, func(d *domain, done func(time.Time, error)) {
-		var err error
-		noAgent := func(why string) error {
-			return fmt.Errorf("ask the guest agent of %s on %s: %s: %w", d.vm.name, h.m.name, why, hypervisor.ErrNoAgent)
-		}
-		switch {
-		case !d.state.Active():
-			err = d.notActive("ask the guest agent of")
-		case !d.state.Running():
-			err = fmt.Errorf("ask the guest agent of %s on %s: it is %s: %w", d.vm.name, h.m.name, d.state, hypervisor.ErrInvalidState)
-		case h.m.opts.NoAgents:
-			err = noAgent("it has none in its definition")
-		case d.guest.noAgent:
-			err = noAgent("it is not connected")
-		case d.hung, d.guest.hung, d.guest.mute:
-			err = noAgent("it does not answer")
-		default:
-			done(time.Now().Add(d.guest.skew), nil)
+		if err := d.agentSilent(); err != nil {
+			done(time.Time{}, err)
 			return
 		}
-		done(time.Time{}, err)
+		done(time.Now().Add(d.guest.skew), nil)
 	})
+}
+
+// agentSilent is why the guest's agent does not answer, or nil.
+func (d *domain) agentSilent() error {
+	noAgent := func(why string) error {
+		return fmt.Errorf("ask the guest agent of %s on %s: %s: %w", d.vm.name, d.on.name, why, hypervisor.ErrNoAgent)
+	}
+	switch {
+	case !d.state.Active():
+		return d.notActive("ask the guest agent of")
+	case !d.state.Running():
+		return fmt.Errorf("ask the guest agent of %s on %s: it is %s: %w", d.vm.name, d.on.name, d.state, hypervisor.ErrInvalidState)
+	case d.on.opts.NoAgents:
+		return noAgent("it has none in its definition")
+	case d.guest.noAgent, d.guest.down:
+		return noAgent("it is not connected")
+	case d.hung, d.guest.hung, d.guest.mute:
+		return noAgent("it does not answer")
+	}
+	return nil
 }
 
 func (h *host) Annotate(ctx context.Context, uuid, element string) error {
@@ -125,7 +131,7 @@ func (c *Cluster) UnmuteAgent(vm string) error {
 // back after the next boot.
 func (c *Cluster) StopAgent(vm string) error {
 	return c.changeGuest(vm, "stop the agent of", func(d *domain) {
-		if !d.guest.noAgent {
+		if !d.guest.noAgent && !d.guest.down {
 			d.guest.noAgent = true
 			d.tellAgent(hypervisor.ReasonAgentDisconnected)
 		}
@@ -135,7 +141,7 @@ func (c *Cluster) StopAgent(vm string) error {
 // StartAgent starts it again.
 func (c *Cluster) StartAgent(vm string) error {
 	return c.changeGuest(vm, "start the agent of", func(d *domain) {
-		if d.guest.noAgent {
+		if d.guest.noAgent && !d.guest.down {
 			d.guest.noAgent = false
 			d.tellAgent(hypervisor.ReasonAgentConnected)
 		}
@@ -160,6 +166,13 @@ func (c *Cluster) changeGuest(vm, what string, change func(*domain)) error {
 func (d *domain) tellAgent(why hypervisor.Reason) {
 	if !d.on.opts.NoAgents {
 		d.on.tell(d, hypervisor.EventAgent, why)
+	}
+}
+
+// openAgent is a guest that has booted, if it has.
+func (d *domain) openAgent() {
+	if !d.guest.down {
+		d.tellAgent(hypervisor.ReasonAgentConnected)
 	}
 }
 

@@ -20,8 +20,9 @@ type machine struct {
 	domains map[string]*domain
 	order   []*domain // as defined, so that listings are the same every time
 
-	node nodeState
-	pool pool
+	node  nodeState
+	pool  pool
+	dumps map[string]uint64 // bytes, by path
 
 	off        bool // no power
 	cut        bool // no network; guests run on

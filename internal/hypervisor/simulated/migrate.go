@@ -75,6 +75,8 @@ func migratable(v *vm, from *domain, source, target *machine) error {
 	switch there := target.domains[v.uuid]; {
 	case from == nil || !from.state.Running() || from.hung:
 		return fmt.Errorf("migrate %s from %s: it does not run there, or its QEMU hangs: %w", v.name, source.name, hypervisor.ErrInvalidState)
+	case len(from.snapshots) > 0:
+		return fmt.Errorf("migrate %s from %s: cannot migrate domain with %d snapshots: %w", v.name, source.name, len(from.snapshots), hypervisor.ErrInvalidState)
 	case there != nil && there.state.Active():
 		return fmt.Errorf("migrate %s to %s: it is %s there: %w", v.name, target.name, there.state, hypervisor.ErrAlreadyActive)
 	}
