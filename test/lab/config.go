@@ -68,7 +68,7 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='qemu'>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{{.Boot}}/vmlinuz</kernel>
     <initrd>{{.Boot}}/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=0 tsc=reliable no_timer_check mitigations=off nokaslr i8042.noaux</cmdline>
+    <cmdline>console=tty0 console=ttyS0 quiet panic=0 tsc=reliable no_timer_check mitigations=off nokaslr i8042.noaux ipv6.disable=1 lab.address={{.Address}}{{if .BootDisk}} lab.boot=vda{{end}}</cmdline>
   </os>
   <features><acpi/><apic/></features>
   <on_poweroff>destroy</on_poweroff>
@@ -90,10 +90,11 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='qemu'>
     </disk>
 {{- end}}
     <controller type='usb' model='none'/>
-    <serial type='file'>
-      <source path='{{.Console}}' append='on'/>
+    <serial type='pty'>
+      <log file='{{.Console}}' append='on'/>
       <target port='0'/>
     </serial>
+    <video><model type='vga' vram='1024'/></video>
     <interface type='bridge'>
       <mac address='{{.MAC}}'/>
       <source bridge='{{.Bridge}}'/>
@@ -123,6 +124,7 @@ func (l *Lab) domain(vm VM) (string, error) {
 		"MAC":     macAddress(l.id, vm.Name), "Bridge": guestBridge,
 		"TaskSocket": taskSocket(vm.Name), "TaskChannel": task.Channel,
 		"Flaky": l.info.Flaky, "FlakySocket": flakySocket,
+		"BootDisk": l.info.BootDisk, "Address": vm.Address + "/24",
 	})
 	return out.String(), err
 }

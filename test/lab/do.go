@@ -36,6 +36,9 @@ const (
 	TaskHalt     = task.Halt
 	TaskStop     = task.Stop
 	TaskList     = task.List
+
+	TaskGeneration    = task.Generation
+	TaskSetGeneration = task.SetGeneration
 )
 
 // TaskOptions are the particulars of a task. The zero value is enough for the
@@ -50,6 +53,8 @@ type Done struct {
 	At   time.Time `json:"at"` // the moment right before the guest was told
 	// Said is what the guest said about it.
 	Said string `json:"said,omitempty"`
+	// Generation is what TaskGeneration found and TaskSetGeneration wrote.
+	Generation *uint64 `json:"generation,omitempty"`
 	// Running is what lasts in the guest now, each with how far it is.
 	Running []string `json:"running"`
 }
@@ -66,8 +71,7 @@ const tellWait = 4 * time.Second
 // two processes hold, onHost says which is meant.
 func (l *Lab) Do(ctx context.Context, vm string, what Task, o TaskOptions, onHost ...string) (Done, error) {
 	done := Done{Task: what, Running: []string{}}
-	request := task.Request{ID: uuid.NewString(), Do: what, Options: o}
-	if err := request.Check(); err != nil {
+	if err := (task.Request{Do: what, Options: o}).Check(); err != nil {
 		return done, err
 	}
 	guest, err := l.vm(vm)
@@ -79,17 +83,23 @@ func (l *Lab) Do(ctx context.Context, vm string, what Task, o TaskOptions, onHos
 		return done, err
 	}
 	done.VM, done.Host, done.At = guest.Name, copy.Host, time.Now().UTC()
-	reply, err := l.tell(ctx, guest, copy, request)
-	if err == nil && reply.Error != "" {
-		err = fmt.Errorf("guest of %s: %s", guest.Name, reply.Error)
-	}
-	done.Said, done.Running = reply.Said, append(done.Running, reply.Running...)
-	if what == task.List {
+	reply, err := l.order(ctx, guest, copy, what, o)
+	done.Said, done.Generation, done.Running = reply.Said, reply.Generation, append(done.Running, reply.Running...)
+	if what == task.List || what == task.Generation {
 		return done, err
 	}
 	return done, errors.Join(err, l.record(Injection{
 		Fault: FaultKind("do " + what), VM: guest.Name, Host: copy.Host, PID: copy.PID, At: done.At,
 	}, err))
+}
+
+// order has a guest do something, or returns why it does not.
+func (l *Lab) order(ctx context.Context, vm VM, copy QEMU, what Task, o TaskOptions) (task.Reply, error) {
+	reply, err := l.tell(ctx, vm, copy, task.Request{ID: uuid.NewString(), Do: what, Options: o})
+	if err == nil && reply.Error != "" {
+		err = fmt.Errorf("guest of %s: %s", vm.Name, reply.Error)
+	}
+	return reply, err
 }
 
 // tell sends a request to the guest until there is a reply. QEMU drops what a

@@ -199,6 +199,12 @@ func refusals(f fixture) {
 	}
 	_, err := f.Do(f.ctx, "VM9", TaskCPU, TaskOptions{})
 	require.ErrorContains(f.t, err, "no VM")
+	_, err = f.CorruptDisk(f.ctx, "VM1")
+	require.ErrorContains(f.t, err, "lab up --boot-disk")
+	_, err = f.Generation(f.ctx, "VM1")
+	require.ErrorContains(f.t, err, "no system")
+	require.NoError(f.t, f.SetGeneration(f.ctx, "VM1", 5), "a guest that does not boot from it can have one, too")
+	require.Equal(f.t, uint64(5), f.generation("VM1"))
 }
 
 func halt(f fixture) {

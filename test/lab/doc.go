@@ -9,13 +9,15 @@
 // sampler outside of libvirt reads /proc and records every start and end of a
 // QEMU process, and every time that two of them ran the same guest.
 //
-// A guest also has a guest agent, as far as libvirt uses one, a watchdog, a
-// network interface, and a channel by which the lab tells it to be busy, to fill
-// its disk, to fall silent and so on ([Lab.Do]). All else that can go wrong is a
-// [FaultKind]; some need a lab that was built for them ([Options]).
+// A guest also has a guest agent, with time, exec and freeze of the file systems,
+// a screen, a serial console that its host keeps in a file, a watchdog, a network
+// interface with an address at which it answers by HTTP, and a channel by which
+// the lab tells it to be busy, to fill its disk, to fall silent and so on
+// ([Lab.Do]). All else that can go wrong is a [FaultKind]; some need a lab that
+// was built for them ([Options]).
 //
 // The root namespace is where the worker under test runs; it reaches the hosts
-// over TCP. Each lab has one /24 of 198.18.0.0/15 (set aside for benchmarks by
+// and the guests over TCP. Each lab has one /24 of 198.18.0.0/15 (set aside for benchmarks by
 // RFC 2544), and one interface in the root namespace, whose other end is on a
 // bridge in a namespace of its own: the machine's firewall does not see what
 // passes between the hosts.

@@ -118,6 +118,8 @@ func (l *Lab) onVM(ctx context.Context, i *Injection) error {
 		return l.findVM(ctx, i)
 	case FaultBreakDisk, FaultMendDisk:
 		return l.breakDisk(i)
+	case FaultCorruptDisk:
+		return l.corruptDisk(ctx, i)
 	}
 	return fmt.Errorf("unknown fault %q", i.Fault)
 }

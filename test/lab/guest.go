@@ -70,6 +70,9 @@ func (l *Lab) makeImage(ctx context.Context, vm VM) error {
 	if err != nil {
 		return fmt.Errorf("make the image of %s: %w: %s", vm.Name, err, strings.TrimSpace(string(out)))
 	}
+	if l.info.BootDisk {
+		return l.installSystem(ctx, vm)
+	}
 	return nil
 }
 

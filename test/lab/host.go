@@ -40,7 +40,9 @@ func (l *Lab) setHostState(host string, state hostState) error {
 }
 
 // connect makes a host's network namespace and plugs it into the lab's switch.
-// A host whose link is cut is plugged in with its cable pulled.
+// A host whose link is cut is plugged in with its cable pulled. Its guests are on
+// the same network as itself, by a bridge whose hardware address is the host's
+// own whichever of them runs.
 func (l *Lab) connect(ctx context.Context, host Host, cut bool) error {
 	if err := netns.Create(ctx, host.NetNS); err != nil {
 		return err
@@ -52,9 +54,9 @@ func (l *Lab) connect(ctx context.Context, host Host, cut bool) error {
 		return err
 	}
 	return netns.IP(ctx, host.NetNS,
-		fmt.Sprintf("addr add %s/24 dev eth0", host.Address),
-		"link set eth0 up",
-		"link add "+guestBridge+" type bridge stp_state 0 forward_delay 0",
+		fmt.Sprintf("link add %s address %s type bridge stp_state 0 forward_delay 0", guestBridge, macAddress(l.id, host.Name)),
+		fmt.Sprintf("link set eth0 master %s up", guestBridge),
+		fmt.Sprintf("addr add %s/24 dev %s", host.Address, guestBridge),
 		"link set "+guestBridge+" up")
 }
 

@@ -17,6 +17,7 @@ const (
 	FaultFind          FaultKind = "find"           // and is told of it again
 	FaultBreakDisk     FaultKind = "break-disk"     // a VM's second disk fails
 	FaultMendDisk      FaultKind = "mend-disk"      // and works again
+	FaultCorruptDisk   FaultKind = "corrupt-disk"   // what a VM boots from is overwritten
 	FaultPowerOff      FaultKind = "power-off"      // a host loses its power
 	FaultPowerOn       FaultKind = "power-on"       // and gets it back
 	FaultCut           FaultKind = "cut"            // a host's network cable is pulled
@@ -34,12 +35,12 @@ const (
 func (k FaultKind) OnVM() bool {
 	return slices.Contains([]FaultKind{
 		FaultKill, FaultHang, FaultUnhang, FaultHangGuest, FaultUnhangGuest, FaultPanic, FaultLose, FaultFind,
-		FaultBreakDisk, FaultMendDisk,
+		FaultBreakDisk, FaultMendDisk, FaultCorruptDisk,
 	}, k)
 }
 
 // withoutQEMU reports whether the fault can be done to a VM that does not run; it
 // is then done on the host that is named, or that the VM was made on.
 func (k FaultKind) withoutQEMU() bool {
-	return slices.Contains([]FaultKind{FaultLose, FaultFind, FaultBreakDisk, FaultMendDisk}, k)
+	return slices.Contains([]FaultKind{FaultLose, FaultFind, FaultBreakDisk, FaultMendDisk, FaultCorruptDisk}, k)
 }

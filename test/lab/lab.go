@@ -34,6 +34,9 @@ type Options struct {
 	SmallPool bool
 	// Flaky gives every VM a second disk, vdb, that can be broken (BreakDisk).
 	Flaky bool
+	// BootDisk has every VM boot only if what its disk holds is right: see
+	// CorruptDisk and SetGeneration. It begins with generation 0.
+	BootDisk bool
 	// Power gives each host in the site file a power command: see [Lab.PowerCommand].
 	Power bool
 
@@ -67,7 +70,11 @@ type VM struct {
 	Name string `json:"name"`
 	UUID string `json:"uuid"`
 	Host string `json:"host"` // the one it was defined and started on
-	Disk string `json:"disk"` // path of its image on every host
+	Disk string `json:"disk"` // path of its image on every host, as it was made
+	// Address is where the guest answers, wherever it runs: GET / by HTTP, on port
+	// 80, says which boot it is. The root namespace, hosts and vantages reach it,
+	// as far as its host's cable reaches.
+	Address string `json:"address"`
 }
 
 // Info is what Up made.
@@ -80,6 +87,7 @@ type Info struct {
 	Storage   Storage   `json:"storage"`
 	SmallPool bool      `json:"smallPool,omitempty"` // see Options
 	Flaky     bool      `json:"flaky,omitempty"`     // see Options
+	BootDisk  bool      `json:"bootDisk,omitempty"`  // see Options
 	Subnet    string    `json:"subnet"`
 	Created   time.Time `json:"created"`
 	// Up is false while the lab is being built, and stays false if that failed.

@@ -18,7 +18,7 @@ import (
 // Limits of one lab.
 const (
 	MaxHosts = 26  // named A to Z
-	MaxVMs   = 200 // what a machine can carry is usually far less
+	MaxVMs   = 100 // what a machine can carry is usually far less
 )
 
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
@@ -85,14 +85,18 @@ func rootAddress(net netip.Prefix) netip.Addr { return address(net, 1) }
 // hostAddress is the i-th host's.
 func hostAddress(net netip.Prefix, i int) netip.Addr { return address(net, 11+i) }
 
+// vmAddress is the i-th guest's, on whatever host it runs. It is above those of
+// the vantages.
+func vmAddress(net netip.Prefix, i int) netip.Addr { return address(net, 151+i) }
+
 // hostUUID is what the host's libvirtd calls its machine: migration between two
 // that are the same is refused.
 func hostUUID(id, host string) string {
 	return uuid.NewSHA1(uuid.NameSpaceOID, []byte("holdfast lab "+id+" host "+host)).String()
 }
 
-// guestBridge is the bridge on every host that its guests' interfaces are on.
-// Nothing else is.
+// guestBridge is the bridge on every host that its guests' interfaces are on, and
+// the host's own.
 const guestBridge = "guests"
 
 // taskSocket is where a host has the channel by which a guest is given tasks. It

@@ -69,6 +69,11 @@ func TestSubnetsAreApartAndInTheBenchmarkRange(t *testing.T) {
 		require.False(t, seen[s], s)
 		seen[s] = true
 	}
+	// Nobody has another's address, nor the broadcast's.
+	one := subnet(7)
+	require.Less(t, hostAddress(one, MaxHosts-1).As4()[3], byte(firstVantage))
+	require.Less(t, address(one, firstVantage+MaxVantages-1).As4()[3], vmAddress(one, 0).As4()[3])
+	require.Less(t, vmAddress(one, MaxVMs-1).As4()[3], byte(255))
 	require.Equal(t, "198.18.255.0/24", subnet(255).String())
 	require.Equal(t, "198.19.0.0/24", subnet(256).String())
 	require.Equal(t, "198.18.7.11", hostAddress(subnet(7), 0).String())

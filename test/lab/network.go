@@ -35,6 +35,9 @@ func (l *Lab) makeNetwork(ctx context.Context) error {
 		host.Address = hostAddress(network, i).String()
 		host.URI = "qemu+tcp://" + host.Address + "/system"
 	}
+	for i := range l.info.VMs {
+		l.info.VMs[i].Address = vmAddress(network, i).String()
+	}
 	if err := l.save(); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -73,7 +72,8 @@ type VMStatus struct {
 	Lost  uint64   `json:"lost"`
 	Boots []string `json:"boots"` // boot IDs, in order of their first acknowledgement
 	// OnDisk is the number on each disk image there is, by host; with shared
-	// storage there is one image, listed under the host the VM was made on.
+	// storage there is one image, listed under the host the VM was made on. It is
+	// the image that the VM has now (Lab.Disk), read with those it is built upon.
 	OnDisk map[string]uint64 `json:"onDisk"`
 	// Starts is how many QEMU processes for this guest the sampler saw begin,
 	// those that were to receive a migration among them.
@@ -154,7 +154,7 @@ func (l *Lab) Status(ctx context.Context) (Status, error) {
 
 func (l *Lab) vmStatus(ctx context.Context, vm VM, events []Sample) (VMStatus, error) {
 	// Disk last: whatever is acknowledged by now must be on it by then.
-	v := VMStatus{Name: vm.Name, UUID: vm.UUID, OnDisk: map[string]uint64{}, Boots: []string{}}
+	v := VMStatus{Name: vm.Name, UUID: vm.UUID, Boots: []string{}}
 	var err error
 	if v.Copies, err = l.copies(vm); err != nil {
 		return v, err
@@ -192,20 +192,8 @@ func (l *Lab) vmStatus(ctx context.Context, vm VM, events []Sample) (VMStatus, e
 			}
 		}
 	}
-	for _, host := range l.info.Hosts {
-		if l.info.Storage == StorageShared && host.Name != vm.Host {
-			continue
-		}
-		n, err := readDisk(ctx, l.imageFile(host.Name, vm.Name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return v, err
-		}
-		v.OnDisk[host.Name] = n
-	}
-	return v, nil
+	v.OnDisk, err = l.onDisk(ctx, vm)
+	return v, err
 }
 
 // copies finds the QEMU processes of a VM in the hosts' namespaces.
@@ -229,35 +217,6 @@ func (l *Lab) copies(vm VM) ([]QEMU, error) {
 	}
 	slices.SortFunc(found, func(a, b QEMU) int { return strings.Compare(a.Host, b.Host) })
 	return found, nil
-}
-
-// readDisk reads the witness's number from an image that a guest may be writing
-// to. 0 is a disk that was never written.
-func readDisk(ctx context.Context, image string) (uint64, error) {
-	if _, err := os.Stat(image); err != nil {
-		return 0, err
-	}
-	var lastErr error
-	// An image may be caught in the middle of a change of its tables: look again.
-	for range 3 {
-		cmd := exec.CommandContext(ctx, "qemu-io", "-r", "-U", "-f", "qcow2", "-c", fmt.Sprintf("read -v 0 %d", record.Size), image)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			lastErr = fmt.Errorf("read %s: %w: %s", image, err, bytes.TrimSpace(out))
-			continue
-		}
-		content := parseDump(out)
-		if len(content) != record.Size {
-			lastErr = fmt.Errorf("read %s: %d bytes, want %d: %s", image, len(content), record.Size, out[:min(len(out), 200)])
-			continue
-		}
-		newest, err := record.Newest(content)
-		if errors.Is(err, record.ErrBlank) {
-			return 0, nil
-		}
-		return newest.N, err
-	}
-	return 0, lastErr
 }
 
 // dumpLine is "00000010:  68 6f ... 00  ho......" of qemu-io.

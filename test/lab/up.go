@@ -93,7 +93,7 @@ func plan(o *Options) (*Lab, error) {
 	if l.info.Binary, err = findBinary(o.Binary); err != nil {
 		return nil, err
 	}
-	l.info.Storage, l.info.SmallPool, l.info.Flaky = o.Storage, o.SmallPool, o.Flaky
+	l.info.Storage, l.info.SmallPool, l.info.Flaky, l.info.BootDisk = o.Storage, o.SmallPool, o.Flaky, o.BootDisk
 	l.info.SiteFile = l.file("site.yaml")
 	l.info.Created = time.Now().UTC()
 	for i := range o.Hosts {

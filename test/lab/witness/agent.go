@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,15 +21,36 @@ type agent struct {
 	setTime func(time.Time) error
 	rtc     func() (time.Time, error)
 	power   func(command int)
+	flush   func() (disks int, err error)
+	writes  *gate
+
+	programs programs
+	disks    int // that were frozen
 }
 
 func newAgent() *agent {
-	return &agent{now: time.Now, setTime: setClock, rtc: readRTC, power: power}
+	return &agent{now: time.Now, setTime: setClock, rtc: readRTC, power: power, flush: flushDisks, writes: &writes}
 }
 
-// agentCommands is what guest-info says that the agent knows.
-var agentCommands = []string{
-	"guest-get-time", "guest-info", "guest-ping", "guest-set-time", "guest-shutdown", "guest-sync", "guest-sync-delimited",
+// agentCommands is what guest-info says that the agent knows, and whether it
+// answers it while the disks are frozen: as QEMU's own, only what can neither
+// wait for a disk nor write to one.
+var agentCommands = map[string]bool{
+	"guest-sync": true, "guest-sync-delimited": true, "guest-ping": true, "guest-info": true,
+	"guest-fsfreeze-status": true, "guest-fsfreeze-thaw": true, "guest-fsfreeze-freeze": false,
+	"guest-get-time": false, "guest-set-time": false, "guest-shutdown": false, "guest-exec": false, "guest-exec-status": false,
+}
+
+// request is one line to the agent.
+type request struct {
+	Execute   string `json:"execute"`
+	Arguments struct {
+		ID   *int64 `json:"id"`
+		Time *int64 `json:"time"`
+		Mode string `json:"mode"`
+		PID  int    `json:"pid"`
+		execArguments
+	} `json:"arguments"`
 }
 
 // delimiter begins what answers a guest-sync-delimited, so that the other end can
@@ -42,17 +64,22 @@ func (a *agent) answer(line []byte) []byte {
 	if len(line) == 0 {
 		return nil
 	}
-	var request struct {
-		Execute   string `json:"execute"`
-		Arguments struct {
-			ID   *int64 `json:"id"`
-			Time *int64 `json:"time"`
-			Mode string `json:"mode"`
-		} `json:"arguments"`
-	}
+	var request request
 	if err := json.Unmarshal(line, &request); err != nil {
 		return failure("GenericError", "not a request: "+err.Error())
 	}
+	whileFrozen, known := agentCommands[request.Execute]
+	if !known {
+		return failure("CommandNotFound", fmt.Sprintf("The command %s has not been found", request.Execute))
+	}
+	if !whileFrozen && a.writes.frozen() {
+		return failure("CommandNotFound", fmt.Sprintf("Command %s has been disabled: the agent is in frozen state", request.Execute))
+	}
+	return a.obey(request)
+}
+
+// obey does what the agent knows.
+func (a *agent) obey(request request) []byte {
 	arguments := request.Arguments
 	switch request.Execute {
 	case "guest-sync", "guest-sync-delimited":
@@ -67,27 +94,47 @@ func (a *agent) answer(line []byte) []byte {
 	case "guest-ping":
 		return success(struct{}{})
 	case "guest-info":
-		return success(info())
+		return success(a.info())
 	case "guest-get-time":
 		return success(a.now().UnixNano())
 	case "guest-set-time":
 		return a.settingTime(arguments.Time)
 	case "guest-shutdown":
 		return a.shuttingDown(arguments.Mode)
+	case "guest-exec":
+		pid, err := a.programs.start(arguments.execArguments)
+		return result(map[string]int{"pid": pid}, err)
+	case "guest-exec-status":
+		return result(a.programs.status(arguments.PID))
+	case "guest-fsfreeze-freeze":
+		disks, err := a.writes.freeze(a.flush)
+		a.disks = disks
+		return result(disks, err)
+	case "guest-fsfreeze-thaw":
+		if !a.writes.thaw() {
+			return success(0)
+		}
+		return success(a.disks)
+	case "guest-fsfreeze-status":
+		if a.writes.frozen() {
+			return success("frozen")
+		}
+		return success("thawed")
 	}
-	return failure("CommandNotFound", fmt.Sprintf("The command %s has not been found", request.Execute))
+	return nil // guest-info and this switch name the same
 }
 
 // info is what guest-info returns.
-func info() any {
+func (a *agent) info() any {
 	type command struct {
 		Name    string `json:"name"`
 		Enabled bool   `json:"enabled"`
 		Success bool   `json:"success-response"`
 	}
 	var commands []command
-	for _, name := range agentCommands {
-		commands = append(commands, command{name, true, name != "guest-shutdown"})
+	for _, name := range slices.Sorted(maps.Keys(agentCommands)) {
+		enabled := agentCommands[name] || !a.writes.frozen()
+		commands = append(commands, command{name, enabled, name != "guest-shutdown"})
 	}
 	return map[string]any{"version": "7.2.0", "supported_commands": commands}
 }
@@ -121,6 +168,14 @@ func (a *agent) shuttingDown(mode string) []byte {
 	}
 	go a.power(command)
 	return nil
+}
+
+// result is success, or failure if there is an error.
+func result(value any, err error) []byte {
+	if err != nil {
+		return failure("GenericError", err.Error())
+	}
+	return success(value)
 }
 
 func success(value any) []byte { return agentLine(map[string]any{"return": value}) }

@@ -21,6 +21,8 @@ func testAgent() (*agent, *time.Time, chan int) {
 		setTime: func(to time.Time) error { clock = to; return nil },
 		rtc:     func() (time.Time, error) { return time.Unix(77, 0), nil },
 		power:   func(command int) { powered <- command },
+		flush:   func() (int, error) { return 2, nil },
+		writes:  new(gate),
 	}, &clock, powered
 }
 
@@ -38,7 +40,7 @@ func TestAgentAnswers(t *testing.T) {
 	answer := a.answer([]byte("leftover{\xff" + `{"execute":"guest-sync-delimited","arguments":{"id":7}}`))
 	require.Equal(t, "\xff{\"return\":7}\n", string(answer))
 
-	require.Contains(t, string(a.answer([]byte(`{"execute":"guest-exec"}`))), "CommandNotFound")
+	require.Contains(t, string(a.answer([]byte(`{"execute":"guest-file-open"}`))), "CommandNotFound")
 	require.Contains(t, string(a.answer([]byte(`{"execute":"guest-sync"}`))), "GenericError")
 	require.Contains(t, string(a.answer([]byte(`{"exec`))), "GenericError")
 	require.Nil(t, a.answer(nil))
@@ -117,11 +119,11 @@ func TestNoteCountsBoots(t *testing.T) {
 
 func TestTasksThatAreNone(t *testing.T) {
 	tasks := newTasks(newVoice(nil))
-	_, err := tasks.do(task.Request{ID: "1", Do: "dance"})
+	err := tasks.do(task.Request{ID: "1", Do: "dance"}, new(task.Reply))
 	require.ErrorContains(t, err, "it can do cpu, memory")
-	_, err = tasks.do(task.Request{ID: "1", Do: task.Memory, Options: task.Options{Percent: 100}})
+	err = tasks.do(task.Request{ID: "1", Do: task.Memory, Options: task.Options{Percent: 100}}, new(task.Reply))
 	require.ErrorContains(t, err, "less than 4 MiB")
-	_, err = tasks.do(task.Request{ID: "1", Do: task.Write, Options: task.Options{Disk: "vdz"}})
+	err = tasks.do(task.Request{ID: "1", Do: task.Write, Options: task.Options{Disk: "vdz"}}, new(task.Reply))
 	require.ErrorContains(t, err, "open disk vdz")
 	require.Empty(t, tasks.list())
 }
@@ -150,17 +152,17 @@ func TestTaskIsDoneOnce(t *testing.T) {
 func TestTaskLastsAndEnds(t *testing.T) {
 	tasks := newTasks(newVoice(nil))
 	begin := func(o task.Options) {
-		_, err := tasks.do(task.Request{ID: "1", Do: task.CPU, Options: o})
+		err := tasks.do(task.Request{ID: "1", Do: task.CPU, Options: o}, new(task.Reply))
 		require.NoError(t, err)
 	}
 	begin(task.Options{})
 	require.Len(t, tasks.list(), 1)
 	begin(task.Options{})
 	require.Len(t, tasks.list(), 1, "in place of the first")
-	_, err := tasks.do(task.Request{ID: "1", Do: task.Stop, Options: task.Options{What: task.Net}})
+	err := tasks.do(task.Request{ID: "1", Do: task.Stop, Options: task.Options{What: task.Net}}, new(task.Reply))
 	require.NoError(t, err)
 	require.Len(t, tasks.list(), 1)
-	_, err = tasks.do(task.Request{ID: "1", Do: task.Stop, Options: task.Options{What: task.CPU}})
+	err = tasks.do(task.Request{ID: "1", Do: task.Stop, Options: task.Options{What: task.CPU}}, new(task.Reply))
 	require.NoError(t, err)
 	require.Empty(t, tasks.list())
 

@@ -101,7 +101,9 @@ func smallRequests(o task.Options) (work, error) {
 			if done%2 == 0 {
 				_, err = unix.Pread(t.fd, t.buf, at)
 			} else {
+				writes.enter()
 				_, err = unix.Pwrite(t.fd, t.buf, at)
+				writes.leave()
 			}
 			if err != nil {
 				return err
@@ -134,7 +136,10 @@ func keepWriting(o task.Options) (work, error) {
 				return nil
 			}
 			if at+record.BlockSize > t.size {
-				if err := t.discard(); err != nil {
+				writes.enter()
+				err := t.discard()
+				writes.leave()
+				if err != nil {
 					return err
 				}
 				at = record.FillStart
@@ -181,7 +186,9 @@ func (t *target) writeBlock(at int64) error {
 		t.buf[i] = byte(at>>16) | 1
 		t.buf[i+1] = byte(i >> 9)
 	}
+	writes.enter()
 	n, err := unix.Pwrite(t.fd, t.buf, at)
+	writes.leave()
 	if err == nil && n < len(t.buf) {
 		err = fmt.Errorf("%d bytes of %d were written", n, len(t.buf))
 	}
@@ -215,6 +222,10 @@ func discard(disk string) error {
 		return err
 	}
 	defer t.close()
+	if err := writes.tryEnter(); err != nil {
+		return err
+	}
+	defer writes.leave()
 	return t.discard()
 }
 

@@ -4,8 +4,8 @@
 // acknowledged write was lost.
 //
 // Beside that it is a guest agent, as far as libvirt and the lab have use for
-// one, and does what the lab asks of a guest (package task): to be busy, to fill
-// its disk, to fall silent.
+// one, answers by HTTP, and does what the lab asks of a guest (package task): to
+// be busy, to fill its disk, to fall silent.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -43,11 +44,18 @@ func main() {
 
 // run returns only with what keeps the witness from its work.
 func run() error {
+	// Where the agent looks for the programs that it is asked to run.
+	if err := os.Setenv("PATH", "/bin"); err != nil {
+		return err
+	}
 	if err := mounts(); err != nil {
 		return err
 	}
 	if err := modules(); err != nil {
 		return err
+	}
+	if err := mountRoot(); err != nil {
+		noRoot(err)
 	}
 	// An injected NMI is how the lab makes the kernel panic.
 	if err := os.WriteFile("/proc/sys/kernel/unknown_nmi_panic", []byte("1"), 0); err != nil {
@@ -59,9 +67,13 @@ func run() error {
 	}
 	// What keeps threads busy must not keep the witness from its next write.
 	runtime.GOMAXPROCS(runtime.NumCPU() + 3)
+	boot := strings.TrimSpace(string(id))
+	var acked atomic.Uint64
 	go powerButton()
 	go company()
-	return witness(strings.TrimSpace(string(id)))
+	go neighbours(boot, &acked)
+	say("witness: boot " + boot)
+	return witness(boot, &acked)
 }
 
 func mounts() error {
@@ -98,7 +110,7 @@ func modules() error {
 }
 
 // witness writes and acknowledges for ever.
-func witness(bootID string) error {
+func witness(bootID string, acked *atomic.Uint64) error {
 	f, err := openDisk(disk, unix.O_SYNC)
 	if err != nil {
 		return err
@@ -122,13 +134,26 @@ func witness(bootID string) error {
 		r.N++
 		r.Encode(slot)
 		// The descriptor is O_SYNC: the write comes back when the disk has flushed it.
-		if _, err := unix.Pwrite(f, slot, record.Slot(r.N)*record.SlotSize); err != nil {
+		writes.enter()
+		_, err := unix.Pwrite(f, slot, record.Slot(r.N)*record.SlotSize)
+		writes.leave()
+		if err != nil {
 			fmt.Printf("error %s write %d: %v\n", bootID, r.N, err)
 			r.N--
 			continue
 		}
 		fmt.Print(r.AckLine())
+		acked.Store(r.N)
 	}
+}
+
+// neighbours is what the guest does for those on its network.
+func neighbours(bootID string, acked *atomic.Uint64) {
+	err := network()
+	if err == nil {
+		err = serve(func() string { return fmt.Sprintf("boot %s\nacked %d\n", bootID, acked.Load()) })
+	}
+	fmt.Printf("witness: network: %v\n", err)
 }
 
 // company is what the guest does beside its writes. A guest whose definition has

@@ -53,6 +53,10 @@ func writeNote(n note) error {
 			return err
 		}
 		copy(page, raw)
+		if err := writes.tryEnter(); err != nil {
+			return err
+		}
+		defer writes.leave()
 		_, err = unix.Pwrite(fd, page, record.NoteStart)
 		return err
 	})
@@ -123,6 +127,10 @@ func (v *voice) mute(o task.Options, lasting bool) error {
 
 func (v *voice) unmute() error {
 	v.set(false, false)
+	// While the disks are frozen a mute for a time must end all the same.
+	if n, err := readNote(); err != nil || n == (note{}) {
+		return err
+	}
 	return writeNote(note{})
 }
 

@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +56,8 @@ func flood(o task.Options) (work, error) {
 	}, nil
 }
 
-// openNIC takes the interface up and returns a socket that sends on it.
+// openNIC returns a socket that sends whole frames on the interface. The switch
+// that it is on carries none of this size any further than to the host.
 func openNIC() (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -75,12 +79,67 @@ func openNIC() (int, error) {
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, request); err != nil {
 		return fail("set its MTU", err)
 	}
-	request.SetUint16(unix.IFF_UP | unix.IFF_BROADCAST | unix.IFF_NOARP)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+	if err := setLink(fd, nic); err != nil {
 		return fail("take it up", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
 		return fail("bind to it", err)
 	}
 	return fd, nil
+}
+
+// setLink takes an interface up.
+func setLink(fd int, name string) error {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
+		return err
+	}
+	request.SetUint16(request.Uint16() | unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+}
+
+// addressOption is the interface's address, such as 198.18.7.151/24, on the
+// kernel's command line.
+const addressOption = "lab.address"
+
+// network gives the interface its address. A guest whose definition has none
+// does without, and so does one that has no interface.
+func network() error {
+	option, err := kernelOption(addressOption)
+	if err != nil || option == "" {
+		return err
+	}
+	prefix, err := netip.ParsePrefix(option)
+	if err != nil {
+		return err
+	}
+	// Neighbours learn at once where the guest is now: it may have been elsewhere.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_notify", []byte("1"), 0); err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	mask := netip.AddrFrom4([4]byte(net.CIDRMask(prefix.Bits(), 32)))
+	for _, step := range []struct {
+		command uint
+		address netip.Addr
+	}{{unix.SIOCSIFADDR, prefix.Addr()}, {unix.SIOCSIFNETMASK, mask}} {
+		request, err := unix.NewIfreq(nic)
+		if err != nil {
+			return err
+		}
+		if err := request.SetInet4Addr(step.address.AsSlice()); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, step.command, request); err != nil {
+			return fmt.Errorf("give %s its address %s: %w", nic, option, err)
+		}
+	}
+	return errors.Join(setLink(fd, "lo"), setLink(fd, nic))
 }

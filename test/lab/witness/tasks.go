@@ -74,11 +74,9 @@ func (t *tasks) hear(line []byte) []byte {
 	}
 	if request.ID != t.last.ID {
 		t.last = task.Reply{ID: request.ID}
-		said, err := t.do(request)
-		if err != nil {
+		if err := t.do(request, &t.last); err != nil {
 			t.last.Error = err.Error()
 		}
-		t.last.Said = said
 	}
 	t.last.Running = t.list()
 	answer, err := task.Line(t.last)
@@ -88,28 +86,35 @@ func (t *tasks) hear(line []byte) []byte {
 	return answer
 }
 
-func (t *tasks) do(r task.Request) (said string, err error) {
+func (t *tasks) do(r task.Request, reply *task.Reply) error {
 	if err := r.Check(); err != nil {
-		return "", err
+		return err
 	}
 	if r.Disk == "" {
 		r.Disk = "vda"
 	}
 	if prepare, is := starters[r.Do]; is {
-		return "", t.begin(r, prepare)
+		return t.begin(r, prepare)
 	}
 	switch r.Do {
 	case task.Mute:
-		return "", t.mute(r.Options)
+		return t.mute(r.Options)
 	case task.Unmute:
 		t.disarmUnmuter()
-		return "", t.voice.unmute()
+		return t.voice.unmute()
 	case task.Empty:
 		t.end(func(u *underway) bool { return u.kind == task.Write || u.kind == task.Fill })
-		return "", discard(r.Disk)
+		return discard(r.Disk)
 	case task.Clock:
 		to := time.Now().Add(cmp.Or(r.By, task.DefaultClock))
-		return "the guest's clock says " + to.UTC().Format(time.RFC3339Nano), setClock(to)
+		reply.Said = "the guest's clock says " + to.UTC().Format(time.RFC3339Nano)
+		return setClock(to)
+	case task.Generation:
+		return tellGeneration(reply, readSystem)
+	case task.SetGeneration:
+		return tellGeneration(reply, func() (uint64, error) { return r.Generation, writeSystem(&r.Generation) })
+	case task.Corrupt:
+		return writeSystem(nil)
 	case task.Halt:
 		time.AfterFunc(replyFirst, func() {
 			fmt.Printf("witness: halt: %v\n", unix.Reboot(unix.LINUX_REBOOT_CMD_HALT))
@@ -118,10 +123,21 @@ func (t *tasks) do(r task.Request) (said string, err error) {
 		t.end(func(u *underway) bool { return r.What == "" || u.kind == r.What })
 		if r.What == "" || r.What == task.Mute {
 			t.disarmUnmuter()
-			return "", t.voice.unmute()
+			return t.voice.unmute()
 		}
 	}
-	return "", nil
+	return nil
+}
+
+// tellGeneration puts into the reply which generation there is.
+func tellGeneration(reply *task.Reply, find func() (uint64, error)) error {
+	generation, err := find()
+	if err != nil {
+		return fmt.Errorf("vda: %w", err)
+	}
+	reply.Said = fmt.Sprintf("vda holds generation %d", generation)
+	reply.Generation = &generation
+	return nil
 }
 
 // begin starts a task in place of one of the same kind that is underway.

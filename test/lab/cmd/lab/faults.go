@@ -35,6 +35,8 @@ var faults = []struct {
 	{lab.FaultBreakDisk, "Have a VM's second disk fail",
 		"break-disk has each read and write of vdb fail with an I/O error, on the host that the VM runs on. Every\nguest of a lab that was built with --flaky has a vdb. At the first (lab do VM write --disk vdb) QEMU pauses\nthe VM, and libvirt says paused (I/O error). lab mend-disk ends it; the guest goes on when it is resumed."},
 	{lab.FaultMendDisk, "Have a VM's second disk work again", "mend-disk ends what lab break-disk began."},
+	{lab.FaultCorruptDisk, "Break what a VM boots from",
+		"corrupt-disk overwrites the part of vda that a guest boots from: through the guest if the VM runs, which\nthen runs on until it is booted anew, else on its image. The next boot finds it broken, says so on its\nscreen and its serial console, and panics before it has a guest agent: libvirt says crashed (panicked),\nand a reset does not help. The lab must have been built with --boot-disk. What ends it is an older state of\nthe disk; lab do VM set-generation N tells states apart. Overlays have only the uppermost image overwritten."},
 	{lab.FaultPowerOff, "Take the power of a host away",
 		"power-off pulls the host's cable and kills everything on it at once: libvirtd, guests, /run.\nDefinitions and disks stay, as they would on a disk. It returns when nothing runs there any more."},
 	{lab.FaultPowerOn, "Give a host its power back",

@@ -27,8 +27,13 @@ on one host: VM1 on A, VM2 on B, round and round. It returns when the guests are
 started and each has acknowledged its first write, after about five seconds; the
 first lab of a machine fetches a kernel package, which it does not install.
 
-It prints what it made as JSON, with the path of a site file for the worker. If
-it fails or is interrupted it removes what it made.`,
+It prints what it made as JSON, with the path of a site file for the worker, and
+the address at which each guest answers GET / by HTTP. If it fails or is
+interrupted it removes what it made.
+
+A guest has one disk, vda, a qcow2 image in the pool images of its host. Its guest
+agent knows guest-exec (busybox is there), guest-fsfreeze and the time. Its serial
+console is in /var/log/libvirt/console/VM.log of its host.`,
 		Example: `  lab up
   lab up --name three --hosts 3 --vms 6 --storage local
   lab up | jq -r '.hosts[].uri'`,
@@ -70,6 +75,7 @@ it fails or is interrupted it removes what it made.`,
 	flags.StringVar(&storage, "storage", string(lab.StorageShared), "shared: all hosts see one folder of images; local: each has its own, under the same path")
 	flags.BoolVar(&up.SmallPool, "small-pool", false, fmt.Sprintf("put the images on a file system of %d MiB, in memory, that lab fill-pool may fill", lab.SmallPoolMiB))
 	flags.BoolVar(&up.Flaky, "flaky", false, "give every guest a second disk, vdb, that lab break-disk can have fail")
+	flags.BoolVar(&up.BootDisk, "boot-disk", false, "have every guest boot only if what its disk, vda, holds is right: see lab corrupt-disk")
 	flags.BoolVar(&up.Power, "power", false, "give each host in the site file a power command, lab power-state")
 	flags.BoolVar(&wait, "wait-guests", true, "wait until every guest has acknowledged a write")
 	flags.BoolVar(&up.KeepFailed, "keep-failed", false, "if it fails, leave what there is to be looked at")

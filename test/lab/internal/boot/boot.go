@@ -1,7 +1,7 @@
 // Package boot makes what a lab guest boots from: Debian's cloud kernel, taken
 // out of its package without installing it, and an initramfs with the virtio
-// modules and the witness. Both are kept in a cache, keyed by what they were
-// made from.
+// modules, the witness, and busybox for whatever the guest agent is asked to run.
+// Both are kept in a cache, keyed by what they were made from.
 package boot
 
 import (
@@ -17,7 +17,7 @@ import (
 // Assets are the two files that a guest boots from.
 type Assets struct {
 	Kernel string // the package's vmlinuz
-	Initrd string // modules and witness
+	Initrd string // modules, witness and busybox
 }
 
 // Prepare returns the assets, made first if the cache lacks them. repo is the
@@ -47,7 +47,7 @@ func Prepare(ctx context.Context, repo, cache string, progress func(string)) (As
 		return Assets{}, err
 	}
 	tmp := filepath.Join(work, "initrd")
-	if err := writeInitrd(tmp, witness, filepath.Join(kernel, modulesDir)); err != nil {
+	if err := writeInitrd(tmp, witness, filepath.Join(kernel, busyboxFile), filepath.Join(kernel, modulesDir)); err != nil {
 		return Assets{}, err
 	}
 	return assets, os.Rename(tmp, assets.Initrd)

@@ -20,9 +20,18 @@ const (
 	modeDir    = 0o040755
 	modeFile   = 0o100755
 	modeDevice = 0o020600
+	modeLink   = 0o120777
 )
 
-// add writes one entry; data is nil for a directory or a device. Errors stay
+// applets are the programs that busybox is in the guest, in /bin: what a probe or
+// an order through the guest agent may have use for. Each takes time to unpack.
+var applets = []string{
+	"cat", "date", "dd", "df", "echo", "env", "false", "free", "grep", "head", "hostname", "httpd", "ip", "kill", "ls", "mkdir",
+	"nc", "printf", "ps", "rm", "seq", "sh", "sleep", "sort", "stat", "sync", "tail", "test", "touch", "true", "uname", "uptime", "wc", "wget", "yes",
+}
+
+// add writes one entry; data is nil for a directory or a device, and for a link
+// what it leads to. Errors stay
 // until close, so that callers need not look after every entry.
 func (a *archive) add(name string, mode, major, minor int, data []byte) {
 	if a.err != nil {
@@ -51,11 +60,15 @@ func (a *archive) close() error {
 	return a.err
 }
 
-// writeInitrd packs the witness as /init with the modules of a folder.
-func writeInitrd(file, witness, modules string) error {
+// writeInitrd packs the witness as /init, with busybox and the modules of a folder.
+func writeInitrd(file, witness, busybox, modules string) error {
 	program, err := os.ReadFile(witness)
 	if err != nil {
 		return err
+	}
+	box, err := os.ReadFile(busybox)
+	if err != nil {
+		return fmt.Errorf("%w; remove that folder and run lab up again", err)
 	}
 	names, err := filepath.Glob(filepath.Join(modules, "*.ko"))
 	if err != nil {
@@ -82,6 +95,13 @@ func writeInitrd(file, witness, modules string) error {
 		}
 		a.add("modules/"+filepath.Base(name), modeFile, 0, 0, data)
 	}
+	a.add("bin", modeDir, 0, 0, nil)
+	a.add("bin/busybox", modeFile, 0, 0, box)
+	for _, name := range applets {
+		a.add("bin/"+name, modeLink, 0, 0, []byte("busybox"))
+	}
+	// For what such programs leave.
+	a.add("tmp", modeDir, 0, 0, nil)
 	a.add("init", modeFile, 0, 0, program)
 	if err := a.close(); err != nil {
 		return err

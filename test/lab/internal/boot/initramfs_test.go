@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unpack reads a newc archive as the kernel does: names and bodies padded to 4
+// readArchive reads a newc archive as the kernel does: names and bodies padded to 4
 // bytes from the start of the archive.
-func unpack(t *testing.T, archive []byte) (names []string, bodies map[string]string) {
+func readArchive(t *testing.T, archive []byte) (names []string, bodies map[string]string) {
 	t.Helper()
 	bodies = map[string]string{}
 	pad := func(at int) int { return (at + 3) &^ 3 }
@@ -45,15 +45,21 @@ func TestInitrdHoldsModulesInOrderAndInit(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "initrd")
 	witness := filepath.Join(t.TempDir(), "init")
 	require.NoError(t, os.WriteFile(witness, []byte("witness"), 0o755))
-	require.NoError(t, writeInitrd(file, witness, dir))
+	busybox := filepath.Join(t.TempDir(), "busybox")
+	require.ErrorContains(t, writeInitrd(file, witness, busybox, dir), "lab up again")
+	require.NoError(t, os.WriteFile(busybox, []byte("box"), 0o755))
+	require.NoError(t, writeInitrd(file, witness, busybox, dir))
 	archive, err := os.ReadFile(file)
 	require.NoError(t, err)
-	names, bodies := unpack(t, archive)
-	require.Equal(t, []string{"dev", "dev/console", "modules", "modules/00-m0.ko", "modules/01-m1.ko", "modules/02-m2.ko", "init"}, names)
+	names, bodies := readArchive(t, archive)
+	require.Equal(t, []string{"dev", "dev/console", "modules", "modules/00-m0.ko", "modules/01-m1.ko", "modules/02-m2.ko", "bin", "bin/busybox"}, names[:8])
+	require.Equal(t, []string{"tmp", "init"}, names[len(names)-2:])
+	require.Equal(t, "box", bodies["bin/busybox"])
+	require.Equal(t, "busybox", bodies["bin/sh"])
 	require.Equal(t, "module 9", bodies["modules/01-m1.ko"])
 	require.Equal(t, "witness", bodies["init"])
 
-	require.ErrorContains(t, writeInitrd(file, witness, t.TempDir()), "no kernel modules")
+	require.ErrorContains(t, writeInitrd(file, witness, busybox, t.TempDir()), "no kernel modules")
 }
 
 func TestNewestKernelIsTheOneCheckedLast(t *testing.T) {

@@ -22,6 +22,9 @@ const (
 	kernelFile  = "vmlinuz"
 	modulesDir  = "modules"
 
+	busyboxPackage = "busybox-static"
+	busyboxFile    = "busybox"
+
 	packageLists = "/var/lib/apt/lists" // changes with every apt-get update
 )
 
@@ -32,8 +35,8 @@ var wanted = []string{
 	"button", "evdev", // the power button, for an orderly shutdown
 }
 
-// prepareKernel returns the cache folder with the kernel and the modules, each
-// named so that their order is the order to load them in.
+// prepareKernel returns the cache folder with the kernel, the modules, each named
+// so that their order is the order to load them in, and busybox.
 func prepareKernel(ctx context.Context, cache string, progress func(string)) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
@@ -54,7 +57,7 @@ func prepareKernel(ctx context.Context, cache string, progress func(string)) (st
 	if err := os.Chtimes(filepath.Join(dir, kernelFile), now, now); err == nil {
 		return dir, nil
 	}
-	progress("fetching " + pkg + " " + version + " (once; it is unpacked, not installed)")
+	progress("fetching " + pkg + " " + version + " and " + busyboxPackage + " (once; they are unpacked, not installed)")
 	tmp, err := os.MkdirTemp(cache, "tmp-kernel-")
 	if err != nil {
 		return "", err
@@ -70,10 +73,10 @@ func prepareKernel(ctx context.Context, cache string, progress func(string)) (st
 	return dir, nil
 }
 
-// kernelDir names the folder of a kernel. One that was made for other modules
-// has another name.
+// kernelDir names the folder of a kernel. One that was made with other modules,
+// or other programs, has another name.
 func kernelDir(pkg, version string) string {
-	sum := sha256.Sum256([]byte(strings.Join(wanted, " ")))
+	sum := sha256.Sum256([]byte(strings.Join(append(slices.Clone(wanted), busyboxPackage), " ")))
 	return "kernel-" + pkg + "_" + version + "-" + hex.EncodeToString(sum[:4])
 }
 
@@ -111,22 +114,48 @@ func newestKernel(cache string) (dir string, checked time.Time) {
 	return dir, checked
 }
 
-// unpackKernel downloads the package into tmp and leaves what is needed of it in tmp/made.
-func unpackKernel(ctx context.Context, tmp, pkg, version string) error {
-	get := exec.CommandContext(ctx, "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", pkg+"="+version)
-	get.Dir = tmp
+// unpack downloads a package, in a version or with "" the newest that apt knows,
+// into a new folder in tmp, and returns that with its files.
+func unpack(ctx context.Context, tmp, pkg, version string) (root string, err error) {
+	dir, err := os.MkdirTemp(tmp, pkg+"-")
+	if err != nil {
+		return "", err
+	}
+	wanted := pkg
+	if version != "" {
+		wanted += "=" + version
+	}
+	get := exec.CommandContext(ctx, "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", wanted)
+	get.Dir = dir
 	if out, err := get.CombinedOutput(); err != nil {
-		return fmt.Errorf("download %s=%s: %w\n%s\nRun `apt-get update` if the version is gone, then lab up again", pkg, version, err, out)
+		return "", fmt.Errorf("download %s: %w\n%s\nRun `apt-get update` if the version is gone, then lab up again", wanted, err, out)
 	}
-	debs, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
+	debs, _ := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if len(debs) != 1 {
-		return fmt.Errorf("apt-get download %s left %d packages in %s, want 1", pkg, len(debs), tmp)
+		return "", fmt.Errorf("apt-get download %s left %d packages in %s, want 1", wanted, len(debs), dir)
 	}
-	root, made := filepath.Join(tmp, "root"), filepath.Join(tmp, "made")
+	root = filepath.Join(dir, "root")
 	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", debs[0], root).CombinedOutput(); err != nil {
-		return fmt.Errorf("unpack %s: %w\n%s", debs[0], err, out)
+		return "", fmt.Errorf("unpack %s: %w\n%s", debs[0], err, out)
 	}
+	return root, nil
+}
+
+// unpackKernel leaves what is needed of the packages in tmp/made.
+func unpackKernel(ctx context.Context, tmp, pkg, version string) error {
+	programs, err := unpack(ctx, tmp, busyboxPackage, "")
+	if err != nil {
+		return err
+	}
+	root, err := unpack(ctx, tmp, pkg, version)
+	if err != nil {
+		return err
+	}
+	made := filepath.Join(tmp, "made")
 	if err := os.MkdirAll(filepath.Join(made, modulesDir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(programs, "bin", "busybox"), filepath.Join(made, busyboxFile)); err != nil {
 		return err
 	}
 	release := strings.TrimPrefix(pkg, "linux-image-")

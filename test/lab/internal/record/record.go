@@ -23,11 +23,11 @@ const (
 
 // What else is on a disk. The lab's tasks write outside of the slots.
 const (
-	NoteStart = Size     // the witness's note to its next boot, one slot long
-	BusyStart = 64 << 10 // small requests go here,
-	BusyEnd   = 1 << 20  // up to here;
-	FillStart = BusyEnd  // and from here on the disk is filled, block by block
-	BlockSize = 64 << 10 // what a qcow2 image finds room for at a time
+	NoteStart = Size      // the witness's note to its next boot, one slot long
+	BusyStart = 64 << 10  // small requests go here,
+	BusyEnd   = 512 << 10 // up to here;
+	FillStart = 1 << 20   // and from here on the disk is filled, block by block
+	BlockSize = 64 << 10  // what a qcow2 image finds room for at a time
 )
 
 const magic = "HFWITNES"

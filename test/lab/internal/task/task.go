@@ -36,11 +36,18 @@ const (
 	Halt     Kind = "halt"     // the kernel stops all virtual CPUs, interrupts off: only a reset or a power-off ends it
 	Stop     Kind = "stop"     // end What, or everything that lasts
 	List     Kind = "list"     // say what lasts
+
+	Generation    Kind = "generation"     // say which generation of the system the disk holds
+	SetGeneration Kind = "set-generation" // write one, all of it; when it is done it is on the disk
 )
+
+// Corrupt overwrites the system on the disk. It is not among Kinds: it is how
+// the lab does one of its faults.
+const Corrupt Kind = "corrupt"
 
 // Kinds lists them in the order in which a person reads about them.
 func Kinds() []Kind {
-	return []Kind{CPU, Memory, Disk, Write, Fill, Empty, Net, Mute, Unmute, Clock, Watchdog, Halt, Stop, List}
+	return []Kind{CPU, Memory, Disk, Write, Fill, Empty, Net, Mute, Unmute, Clock, Watchdog, Halt, Stop, List, Generation, SetGeneration}
 }
 
 // Limits and what a field that is zero means: enough for the default rules of
@@ -67,6 +74,8 @@ type Options struct {
 	Boots   int           `json:"boots,omitempty"`   // mute: for so many boots more, this one not counted; 0: for all
 	Closed  bool          `json:"closed,omitempty"`  // mute: the agent's port is not even open
 	What    Kind          `json:"what,omitempty"`    // stop: which; empty: all
+	// Generation is what set-generation writes.
+	Generation uint64 `json:"generation,omitempty"`
 }
 
 // Request is one line to the guest.
@@ -83,13 +92,15 @@ type Reply struct {
 	Error string `json:"error,omitempty"`
 	// Said is what there is to say about it.
 	Said string `json:"said,omitempty"`
+	// Generation is what generation found, and what set-generation has written.
+	Generation *uint64 `json:"generation,omitempty"`
 	// Running is what lasts now.
 	Running []string `json:"running,omitempty"`
 }
 
 // Check says what is wrong with a request, before anything is done.
 func (r Request) Check() error {
-	if !slices.Contains(Kinds(), r.Do) {
+	if r.Do != Corrupt && !slices.Contains(Kinds(), r.Do) {
 		var known []string
 		for _, k := range Kinds() {
 			known = append(known, string(k))

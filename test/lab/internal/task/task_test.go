@@ -12,7 +12,7 @@ func TestCheck(t *testing.T) {
 	for _, good := range []Request{
 		{Do: CPU}, {Do: Memory, Options: Options{Percent: 100, For: time.Hour}}, {Do: Write, Options: Options{Disk: "vdb"}},
 		{Do: Clock}, {Do: Clock, Options: Options{By: -time.Second}}, {Do: Watchdog}, {Do: Watchdog, Options: Options{Timeout: 30 * time.Second}},
-		{Do: Mute, Options: Options{Boots: 1, Closed: true}},
+		{Do: Mute, Options: Options{Boots: 1, Closed: true}}, {Do: Generation}, {Do: SetGeneration, Options: Options{Generation: 2}}, {Do: Corrupt},
 	} {
 		require.NoError(t, good.Check(), "%+v", good)
 	}
