@@ -7,11 +7,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 
+	"holdfast/internal/agent"
 	"holdfast/internal/contract"
+	"holdfast/internal/evidence"
 	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/ladder"
@@ -36,6 +39,18 @@ type Options struct {
 	// after all others have; 0 means 100 ms.
 	Grace  time.Duration
 	Logger *slog.Logger
+
+	// Evidence is where evidence is kept; nil: none is gathered. EvidenceURL is where
+	// this worker serves it, such as http://worker1.example.net:9464; empty: nowhere.
+	Evidence    *evidence.Store
+	EvidenceURL string
+	// EvidenceTimeout is how long a repair waits for evidence; 0 means 5 s. A piece of
+	// it has 3 s at most.
+	EvidenceTimeout time.Duration
+	// Logs reads the end of a log that a domain has on a host. It wants the domain's
+	// name; nil: no log can be read.
+	Logs func(ctx context.Context, host string, kind agent.Log, domain string) ([]byte, error)
+
 	// Injector breaks things in a simulated site; nil on a real one.
 	Injector Injector
 }
@@ -62,6 +77,9 @@ func New(o Options) (*Activities, error) {
 	}
 	if o.Grace <= 0 {
 		o.Grace = 100 * time.Millisecond
+	}
+	if o.EvidenceTimeout <= 0 {
+		o.EvidenceTimeout = evidenceTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -122,14 +140,29 @@ func running(a proof.Answer) bool {
 // keepAlive heartbeats until the returned function is called, which waits for
 // it to end. A worker that dies is so noticed within the heartbeat timeout.
 func keepAlive(ctx context.Context) (stop func()) {
+	_, stop = keepNoting(ctx)
+	return stop
+}
+
+// keepNoting is keepAlive, and note is sent at once and with every beat from then
+// on: whoever goes on after a worker died finds it in its heartbeat details.
+func keepNoting(ctx context.Context) (note func(string), stop func()) {
 	if !activity.IsActivity(ctx) {
-		return func() {}
+		return func(string) {}, func() {}
 	}
 	every := activity.GetInfo(ctx).HeartbeatTimeout / 3
 	if every <= 0 {
-		return func() {}
+		return func(string) {}, func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
+	var noted atomic.Pointer[string]
+	beat := func() {
+		if text := noted.Load(); text != nil {
+			activity.RecordHeartbeat(ctx, *text)
+			return
+		}
+		activity.RecordHeartbeat(ctx)
+	}
 	go func() {
 		defer close(ended)
 		tick := time.NewTicker(every)
@@ -141,9 +174,9 @@ func keepAlive(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				activity.RecordHeartbeat(ctx)
+				beat()
 			}
 		}
 	}()
-	return func() { close(done); <-ended }
+	return func(text string) { noted.Store(&text); beat() }, func() { close(done); <-ended }
 }

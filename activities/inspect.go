@@ -10,7 +10,6 @@ import (
 	"holdfast/internal/annotation"
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
-	"holdfast/internal/ladder"
 	"holdfast/internal/proof"
 )
 
@@ -22,21 +21,23 @@ func (a *Activities) Inspect(ctx context.Context, in contract.InspectInput) (con
 	}
 	defer keepAlive(ctx)()
 	answers := a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere)
-	return contract.Inspection{Answers: answers, Policy: a.policyFor(ctx, in, answers), At: time.Now().UTC()}, nil
+	out := contract.Inspection{Answers: answers}
+	a.addPolicy(ctx, in, &out)
+	out.At = time.Now().UTC()
+	return out, nil
 }
 
-// policyFor is the policy for a VM as its annotation is now, on the host that
+// addPolicy adds the policy for a VM as its annotation is now, on the host that
 // matters. What the fault says of it may be old, or missing: a monitor that
 // started after the VM stopped has not read its definition.
-func (a *Activities) policyFor(ctx context.Context, in contract.InspectInput, answers []proof.Answer) ladder.Policy {
-	if a.opts.PolicyFor == nil {
-		return a.opts.Policy
-	}
+func (a *Activities) addPolicy(ctx context.Context, in contract.InspectInput, out *contract.Inspection) {
+	answers := out.Answers
 	home, found := proof.AnswerOf(answers, in.Host)
 	if !found || home.Error != "" || home.Absent {
 		i := slices.IndexFunc(answers, func(x proof.Answer) bool { return x.Error == "" && !x.Absent })
 		if i < 0 {
-			return a.policy(in.PolicyInput) // nothing can be started anywhere
+			out.Policy = a.policy(in.PolicyInput) // nothing can be started anywhere
+			return
 		}
 		home = answers[i]
 	}
@@ -51,10 +52,13 @@ func (a *Activities) policyFor(ctx context.Context, in contract.InspectInput, an
 		p := a.policy(in.PolicyInput)
 		p.Observe = true
 		p.ObserveWhy = fmt.Sprintf("its definition could not be read on %s, so nobody knows whether its annotation says observe: %s", home.Host, brief(err))
-		return p
+		out.Policy = p
+		return
 	}
 	in.Labels, in.Mode = have.Labels, have.Mode
-	return a.policy(in.PolicyInput)
+	p := a.policy(in.PolicyInput)
+	p.AgentExpected, p.Held = have.AgentExpected, have.Held
+	out.Policy, out.Labels, out.Mode = p, have.Labels, have.Mode
 }
 
 // survey asks all hosts at once. It waits for every host that could be running

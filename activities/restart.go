@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"holdfast/internal/contract"
+	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/proof"
 )
 
 // StopRemains removes what is left of a VM that failed: a QEMU process whose
 // guest crashed, or that was started and never came to run. It leaves a running
-// VM alone, and does nothing where nothing is left; so it is also the undo of
+// VM alone unless it is told that this is what is wrong, and does nothing where nothing is left; so it is also the undo of
 // a start that did not verify.
 func (a *Activities) StopRemains(ctx context.Context, in contract.StopRemainsInput) (contract.StopRemainsResult, error) {
 	h, err := a.host(in.Host)
@@ -26,7 +27,7 @@ func (a *Activities) StopRemains(ctx context.Context, in contract.StopRemainsInp
 	switch {
 	case found.Error != "":
 		return out, unreachable(in.Host, found.Error)
-	case !found.Active || running(found):
+	case !found.Active || running(found) && !in.Force:
 		return out, nil
 	}
 	err = h.Destroy(ctx, in.VM.UUID)
@@ -49,15 +50,10 @@ func (a *Activities) Start(ctx context.Context, in contract.StartInput) (contrac
 		return contract.StartResult{}, err
 	}
 	defer keepAlive(ctx)()
-	answers := a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere)
-	here, asked := proof.AnswerOf(answers, in.Host)
+	here, answers, err := a.defined(ctx, in.VM, in.Host, in.Elsewhere)
 	switch {
-	case !asked:
-		return contract.StartResult{}, unreachable(in.Host, "was not asked")
-	case here.Error != "":
-		return contract.StartResult{}, unreachable(in.Host, here.Error)
-	case here.Absent:
-		return contract.StartResult{}, notFound("host %s has no domain %s", in.Host, in.VM)
+	case err != nil:
+		return contract.StartResult{}, err
 	case running(here):
 		return contract.StartResult{Already: true, At: here.At}, nil
 	case here.Active:
@@ -70,6 +66,21 @@ func (a *Activities) Start(ctx context.Context, in contract.StartInput) (contrac
 	out, err := a.start(ctx, h, in)
 	out.Proofs = proofs
 	return out, err
+}
+
+// defined asks all hosts about a VM that has to be defined on one of them.
+func (a *Activities) defined(ctx context.Context, vm fault.VM, host string, elsewhere []fault.Sighting) (here proof.Answer, answers []proof.Answer, err error) {
+	answers = a.survey(ctx, vm.UUID, host, elsewhere)
+	here, asked := proof.AnswerOf(answers, host)
+	switch {
+	case !asked:
+		err = unreachable(host, "was not asked")
+	case here.Error != "":
+		err = unreachable(host, here.Error)
+	case here.Absent:
+		err = notFound("host %s has no domain %s", host, vm)
+	}
+	return here, answers, err
 }
 
 // start acts and looks whether it took.

@@ -6,8 +6,8 @@
 # No service is started for it: what runs is the tests' and the demo's business,
 # on ports and in namespaces of their own.
 #
-# The kernel of the lab's guests is not among them: `lab up` fetches and unpacks
-# it, since an installed kernel might be the next that this machine boots.
+# The kernel and the busybox of the lab's guests are not among them: `lab up` fetches and unpacks
+# them, since an installed kernel might be the next that this machine boots.
 set -euo pipefail
 
 list=${1:-$(dirname "$0")/packages.txt}

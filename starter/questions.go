@@ -84,3 +84,8 @@ func askGuardian[T any](ctx context.Context, c *Client, site string, vm fault.VM
 	err = handle.Get(ctx, &reply)
 	return reply, explain(err)
 }
+
+// Snapshot asks the guardian of a VM for something about the VM's snapshots.
+func (c *Client) Snapshot(ctx context.Context, req contract.SnapshotRequest) (contract.SnapshotReply, error) {
+	return askGuardian[contract.SnapshotReply](ctx, c, req.Site, req.VM, contract.UpdateSnapshot, req)
+}

@@ -109,6 +109,11 @@ func (r *recovery) listen(ctx workflow.Context) {
 				r.gone = overText(c)
 			}
 		})
+		sel.AddReceive(workflow.GetSignalChannel(ctx, contract.SignalLook), func(c workflow.ReceiveChannel, _ bool) {
+			c.Receive(ctx, nil)
+			r.waits = 0
+			r.awake()
+		})
 		sel.AddReceive(workflow.GetSignalChannel(ctx, contract.SignalRetry), func(c workflow.ReceiveChannel, _ bool) {
 			var retry contract.Retry
 			c.Receive(ctx, &retry)
@@ -137,11 +142,11 @@ func because(why string) string {
 // another takes a further fault of the same VM. It changes what is known, not
 // what is being done: the next look decides.
 func (r *recovery) another(ctx workflow.Context, f fault.Fault) {
-	if r.again(ctx, f) || f.ID == r.inc.Fault.ID && !ladder.Watched(r.inc.Fault.Kind) {
+	if r.again(ctx, f) || f.ID == r.inc.Fault.ID && !ladder.Lasts(r.inc.Fault.Kind) {
 		return
 	}
 	was := r.inc.Fault
-	if ladder.Watched(f.Kind) && ladder.Watched(was.Kind) {
+	if ladder.Lasts(f.Kind) && ladder.Lasts(was.Kind) {
 		r.join(ctx, f)
 		r.awake()
 		return
@@ -149,9 +154,9 @@ func (r *recovery) another(ctx workflow.Context, f fault.Fault) {
 	r.inc.More++
 	r.note(ctx, "meanwhile: "+f.Why)
 	switch {
-	case ladder.Watched(f.Kind):
+	case ladder.Lasts(f.Kind):
 		r.keep(ctx, f)
-	case ladder.Watched(was.Kind):
+	case ladder.Lasts(was.Kind):
 		// It has come to something that can be mended: that comes first.
 		if r.over == "" {
 			r.keep(ctx, was)

@@ -104,10 +104,10 @@ func TestObserveModeStandsDown(t *testing.T) {
 func TestObserveModeCallsNobody(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(observing("paused", "I/O error"))
+	s.inspects(observing("pmsuspended", "disk"))
 	s.at(t, 10*time.Second, func(inc contract.Incident) {
 		require.False(t, inc.NeedsPerson)
-		require.Contains(t, inc.Why, "would stop and ask a person: VM1 is paused (I/O error) on A")
+		require.Contains(t, inc.Why, "would stop and ask a person: VM1 is pmsuspended (disk) on A")
 	})
 	s.clears(20*time.Second, "1")
 	inc := s.recover(t)

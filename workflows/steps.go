@@ -2,12 +2,15 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
+	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
 	"holdfast/internal/proof"
 )
 
@@ -26,6 +29,7 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 		err := workflow.ExecuteActivity(actx, act.Inspect, in).Get(ctx, &found)
 		if err == nil {
 			r.inspection, r.policy = found, found.Policy
+			r.vital, r.stock = nil, nil
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -41,9 +45,9 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 	}
 }
 
-func (r *recovery) stopRemains(ctx workflow.Context, host string) error {
+func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) error {
 	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
-	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host}).Get(ctx, nil)
+	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host, Force: force}).Get(ctx, nil)
 }
 
 func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
@@ -54,10 +58,23 @@ func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResul
 	return out, err
 }
 
+// agentExpected: the guest agent answers when the VM is well, as its annotation
+// says, or as the fault does that is about its silence.
+func (r *recovery) agentExpected() bool {
+	return r.policy.AgentExpected || slices.ContainsFunc(r.inc.Fault.Evidence, func(e fault.Evidence) bool { return e.What == fault.EvidenceAgent })
+}
+
 func (r *recovery) verify(ctx workflow.Context, host string) (contract.VerifyResult, error) {
+	probes := r.policy.Probes
+	if r.legacy || len(r.inc.Attempts) == 0 && r.inc.Started.IsZero() {
+		probes = ladder.Probes{} // nothing was done: that it runs is what was wrong
+	}
 	r.show(ctx, r.inc.Stage, r.inc.NeedsPerson, fmt.Sprintf("verifies that %s stays running for %s", r.inc.VM, r.policy.StableFor))
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("verify that %s stays running on %s", r.inc.VM, host), r.policy.StableFor+time.Minute)
-	in := contract.VerifyInput{VM: r.inc.VM, Host: host, StableFor: r.policy.StableFor}
+	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("verify that %s stays running on %s", r.inc.VM, host), r.policy.StableFor+probes.Within+time.Minute)
+	in := contract.VerifyInput{
+		VM: r.inc.VM, Host: host, StableFor: r.policy.StableFor,
+		Probes: probes, AgentExpected: r.agentExpected(),
+	}
 	var out contract.VerifyResult
 	err := workflow.ExecuteActivity(actx, act.Verify, in).Get(ctx, &out)
 	return out, err
@@ -90,6 +107,7 @@ func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) 
 		if r.wake.Len() == 0 && r.over == "" {
 			in := r.input
 			in.Carry, in.OursStopped, in.Forgiven, in.Asked = &r.inc, r.oursStopped, r.forgiven, r.asked
+			in.Approved, in.Rejected, in.Ordered = r.people.approved, r.people.rejected, r.people.ordered
 			return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
 		}
 	}

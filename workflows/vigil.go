@@ -54,7 +54,7 @@ func (v *vigil) awake() { v.wake.SendAsync(nil) }
 // standing are the faults that are watched, the incident's own first.
 func (v *vigil) standing() []*fault.Fault {
 	var all []*fault.Fault
-	if ladder.Watched(v.inc.Fault.Kind) && v.over == "" {
+	if ladder.Lasts(v.inc.Fault.Kind) && v.over == "" {
 		all = append(all, &v.inc.Fault)
 	}
 	for i := range v.inc.Also {
@@ -147,7 +147,7 @@ func (v *vigil) ended(ctx workflow.Context, id, why string) {
 		v.inc.Also = slices.Delete(v.inc.Also, i, i+1)
 		return
 	}
-	if id != v.inc.Fault.ID || !ladder.Watched(v.inc.Fault.Kind) || v.over != "" {
+	if id != v.inc.Fault.ID || !ladder.Lasts(v.inc.Fault.Kind) || v.over != "" {
 		return
 	}
 	v.over = why
@@ -207,7 +207,11 @@ func (v *vigil) closing(ctx workflow.Context) error {
 	if err := v.drain(ctx); err != nil || v.over == "" {
 		return err
 	}
-	return v.done(ctx, contract.OutcomeCleared, v.over)
+	outcome := contract.OutcomeCleared
+	if len(v.inc.Attempts) > 0 {
+		outcome = contract.OutcomeRecovered // it took a while to show
+	}
+	return v.done(ctx, outcome, v.over)
 }
 
 // confirm asks a monitor about faults that nobody has said for long.

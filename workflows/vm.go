@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,19 +12,22 @@ import (
 
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
 )
 
 type guardian struct {
 	keeper
 	in         contract.GuardianInput
 	annotating workflow.Mutex
+	snapping   workflow.Mutex
+	restore    string // snapshot that the incident is for which is being opened
 }
 
 // VM is the guardian of one VM: the only one who lets anything be done to it.
 // It takes faults and requests, runs one operation at a time, remembers recent
 // repairs so that a crash loop is seen as one, and closes after a quiet spell.
 func VM(ctx workflow.Context, in contract.GuardianInput) error {
-	g := &guardian{in: in, annotating: workflow.NewMutex(ctx)}
+	g := &guardian{in: in, annotating: workflow.NewMutex(ctx), snapping: workflow.NewMutex(ctx)}
 	g.keeper = newKeeper(ctx, g, in.Memory)
 	if err := workflow.SetQueryHandler(ctx, contract.QueryGuardian, g.state); err != nil {
 		return err
@@ -35,6 +39,11 @@ func VM(ctx workflow.Context, in contract.GuardianInput) error {
 	}
 	err = workflow.SetUpdateHandlerWithOptions(ctx, contract.UpdateAnnotate, g.annotate,
 		workflow.UpdateHandlerOptions{Validator: g.validateAnnotate})
+	if err != nil {
+		return err
+	}
+	err = workflow.SetUpdateHandlerWithOptions(ctx, contract.UpdateSnapshot, g.snapshot,
+		workflow.UpdateHandlerOptions{Validator: g.validateSnapshot})
 	if err != nil {
 		return err
 	}
@@ -53,7 +62,11 @@ func (g *guardian) incidentID(_ fault.Fault, at time.Time) string {
 
 func (g *guardian) start(ctx workflow.Context, id string, f fault.Fault) workflow.ChildWorkflowFuture {
 	ctx = asIncident(ctx, id, f)
-	return workflow.ExecuteChildWorkflow(ctx, RecoverVM, contract.RecoverInput{ID: id, Fault: f, Recent: g.mem.Recent})
+	in := contract.RecoverInput{ID: id, Fault: f, Recent: g.mem.Recent}
+	if g.restore != "" {
+		in.Restore, in.Ordered, in.Approved, g.restore = g.restore, ladder.RungSnapshot, []ladder.Rung{ladder.RungSnapshot}, ""
+	}
+	return workflow.ExecuteChildWorkflow(ctx, RecoverVM, in)
 }
 
 // current is the operation that runs, or nil.
@@ -156,6 +169,10 @@ func (g *guardian) annotate(ctx workflow.Context, req contract.AnnotateRequest) 
 	ctx = onSite(ctx, g.in.Site, what, annotateTime)
 	err := workflow.ExecuteActivity(ctx, act.Annotate, req.AnnotateInput).Get(ctx, &out)
 	if err == nil {
+		holds := func(change string) bool { return change == "hold-" || strings.HasPrefix(change, "hold=") }
+		if op := g.current(); op != nil && !req.DryRun && slices.ContainsFunc(req.Changes, holds) {
+			g.tell(ctx, op, contract.SignalLook, nil)
+		}
 		return out, nil
 	}
 	return out, temporal.NewNonRetryableApplicationError(failureText(explain(err, g.in.Site)), failureType(err), nil)

@@ -13,11 +13,19 @@ import (
 
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
 	"holdfast/workflows"
 )
 
 func hung(id string) fault.Fault {
 	return fault.Fault{ID: id, Kind: fault.KindHung, Site: "s", VM: vm1, Host: "A", First: began, Last: began, Reporter: "mon1", Why: "VM1 hangs on A"}
+}
+
+// watching is an inspection of a site that wants nothing but a person for the fault.
+func watching(state, reason string) contract.Inspection {
+	found := inspection(state, reason)
+	found.Policy.Ladder = []ladder.Rung{ladder.RungPerson}
+	return found
 }
 
 func (s site) watches(t *testing.T, f fault.Fault) contract.Incident {
@@ -28,12 +36,11 @@ func (s site) watches(t *testing.T, f fault.Fault) contract.Incident {
 func TestAWatchedFaultClosesWhenItIsOver(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(inspection("running", "booted"))
+	s.inspects(watching("running", "booted"))
 	s.at(t, time.Minute, func(inc contract.Incident) {
 		require.Equal(t, contract.StageWatch, inc.Stage)
 		require.True(t, inc.NeedsPerson)
-		require.Contains(t, inc.Why, "VM1 hangs on A: the ladder is reset, restart, elsewhere, snapshot, person")
-		require.Contains(t, inc.Why, "do not exist yet")
+		require.Contains(t, inc.Why, "VM1 hangs on A: the policy wants nothing but a person to mend this")
 	})
 	s.asksFor(2 * time.Minute)
 	s.clears(3*time.Minute, "another")
@@ -51,7 +58,7 @@ func TestAWatchedFaultClosesWhenItIsOver(t *testing.T) {
 func TestAWatchedFaultStandsDown(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(inspection("running", "booted"), inspection("shut off", "destroyed"))
+	s.inspects(watching("running", "booted"), inspection("shut off", "destroyed"))
 	inc := s.watches(t, hung("1"))
 	require.Equal(t, contract.OutcomeStoodDown, inc.Outcome, story(inc))
 }
@@ -59,7 +66,7 @@ func TestAWatchedFaultStandsDown(t *testing.T) {
 // A VM that hung and then dies is started again by the same incident.
 func TestACrashTakesAWatchedFaultOver(t *testing.T) {
 	s := newSite(t)
-	s.inspects(inspection("running", "booted"), inspection("shut off", "crashed"))
+	s.inspects(watching("running", "booted"), inspection("shut off", "crashed"))
 	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	died := crash("2")
@@ -78,7 +85,7 @@ func TestACrashTakesAWatchedFaultOver(t *testing.T) {
 // The monitor says that the old fault is over right before it says the new one.
 func TestACrashRightAfterTheWatchedFaultIsOver(t *testing.T) {
 	s := newSite(t)
-	s.inspects(inspection("running", "booted"), inspection("shut off", "crashed"))
+	s.inspects(watching("running", "booted"), inspection("shut off", "crashed"))
 	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	s.clears(10*time.Second, "1")
@@ -110,7 +117,7 @@ func TestAWatchedFaultNeverTakesARepairOver(t *testing.T) {
 func TestAWatchedFaultAmongOthers(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(inspection("running", "booted"))
+	s.inspects(watching("running", "booted"))
 	alert := hung("3")
 	alert.Kind, alert.Why = fault.KindAlert, "GuestDown fires"
 	s.sends(10*time.Second, hung("2"))
@@ -124,7 +131,7 @@ func TestAWatchedFaultAmongOthers(t *testing.T) {
 	s.at(t, 4*time.Minute, func(inc contract.Incident) {
 		require.Equal(t, fault.KindAlert, inc.Fault.Kind, story(inc))
 		require.Empty(t, inc.Also)
-		require.Contains(t, inc.Why, "GuestDown fires: nothing but a person can mend this")
+		require.Contains(t, inc.Why, "GuestDown fires: the policy wants nothing but a person to mend this")
 	})
 	s.clears(5*time.Minute, "3")
 	inc := s.watches(t, hung("1"))
@@ -136,7 +143,7 @@ func TestAWatchedFaultAmongOthers(t *testing.T) {
 func TestAWatchedFaultIsSaidAgain(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(inspection("running", "booted"))
+	s.inspects(watching("running", "booted"))
 	for i := range 10 {
 		f := hung("1")
 		f.Evidence = []fault.Evidence{{What: "statistics", Value: "missing", At: began}}
@@ -158,7 +165,7 @@ func TestAWatchedFaultIsSaidAgain(t *testing.T) {
 func TestAFaultThatNobodySaysAnyMore(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(inspection("running", "booted"))
+	s.inspects(watching("running", "booted"))
 	nobody := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
 	sees := func(began, at time.Time, f ...fault.Fault) contract.FaultsResult {
 		return contract.FaultsResult{Site: "s", Monitor: "mon2", Began: began, At: at, Faults: f}
@@ -182,7 +189,9 @@ func TestAFaultThatNobodySaysAnyMore(t *testing.T) {
 func TestAWatchedFaultInObserveModeCallsNobody(t *testing.T) {
 	s := newSite(t)
 	s.touchesNothing(t)
-	s.inspects(observing("running", "booted"))
+	seen := observing("running", "booted")
+	seen.Policy.Ladder = []ladder.Rung{ladder.RungPerson}
+	s.inspects(seen)
 	s.at(t, time.Minute, func(inc contract.Incident) { require.False(t, inc.NeedsPerson) })
 	s.clears(2*time.Minute, "1")
 	require.Equal(t, contract.OutcomeCleared, s.watches(t, hung("1")).Outcome)
@@ -191,7 +200,7 @@ func TestAWatchedFaultInObserveModeCallsNobody(t *testing.T) {
 func TestAWatchedFaultContinuesAsNew(t *testing.T) {
 	s := newSite(t)
 	s.SetContinueAsNewSuggested(true)
-	s.inspects(inspection("running", "booted"))
+	s.inspects(watching("running", "booted"))
 	s.ExecuteWorkflow(workflows.RecoverVM, contract.RecoverInput{ID: "i", Fault: hung("1")})
 	var again *workflow.ContinueAsNewError
 	require.ErrorAs(t, s.GetWorkflowError(), &again)

@@ -37,7 +37,7 @@ func serve(t *testing.T, o Options) (url string, a *Agent) {
 	t.Helper()
 	a, err := New(o)
 	require.NoError(t, err)
-	s, err := telemetry.Listen("127.0.0.1:0", o.Metrics, a.Ready, a.Route())
+	s, err := telemetry.Listen("127.0.0.1:0", o.Metrics, a.Ready, a.Route(), a.LogRoute())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var both sync.WaitGroup
@@ -170,7 +170,7 @@ func TestStorageThatHangsDoesNotHangTheFigures(t *testing.T) {
 	require.NoError(t, err)
 	hang := make(chan struct{})
 	a.heart.write = func(Beat, string) error { <-hang; return nil }
-	s, err := telemetry.Listen("127.0.0.1:0", o.Metrics, a.Ready, a.Route())
+	s, err := telemetry.Listen("127.0.0.1:0", o.Metrics, a.Ready, a.Route(), a.LogRoute())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var both sync.WaitGroup

@@ -2,7 +2,7 @@
 // Holdfast: an element of ours in the metadata of its domain, which libvirt keeps
 // and hands on when the VM moves. It is pure.
 //
-//	<holdfast:vm xmlns:holdfast="https://holdfast.dev/xmlns/domain/1" mode="observe" agent="expected">
+//	<holdfast:vm xmlns:holdfast="https://holdfast.dev/xmlns/domain/1" mode="observe" agent="expected" hold="ann: moves its disk">
 //	  <holdfast:label name="tier" value="db"/>
 //	  <holdfast:rule name="cpu" raise="95" clear="90" for="10m" off="false"/>
 //	</holdfast:vm>
@@ -46,6 +46,7 @@ const (
 	maxLabels     = 32
 	maxRules      = 64
 	maxLabelValue = 128 // bytes
+	maxHeld       = 512 // bytes
 	maxFor        = 24 * time.Hour
 )
 
@@ -56,6 +57,8 @@ type Annotation struct {
 	// AgentExpected: a guest agent answers in this VM, so that its silence means
 	// something.
 	AgentExpected bool
+	// Held says who wants hands off the VM, and why; empty: nobody.
+	Held string
 	// Labels by name; nil if there are none.
 	Labels map[string]string
 	// Overrides of the site's rules, by their names; nil if there are none.
@@ -64,7 +67,7 @@ type Annotation struct {
 
 // Empty reports whether the annotation says nothing.
 func (a Annotation) Empty() bool {
-	return a.Mode == "" && !a.AgentExpected && len(a.Labels) == 0 && len(a.Overrides) == 0
+	return a.Mode == "" && !a.AgentExpected && a.Held == "" && len(a.Labels) == 0 && len(a.Overrides) == 0
 }
 
 // clone returns an annotation that shares nothing that is ever written to.
@@ -122,7 +125,7 @@ func CheckLabel(name, value string) (message, hint string) {
 	switch {
 	case !labelName.MatchString(name):
 		return quote(name) + " is no name for a label", "allowed: " + labelPattern
-	case name == "mode" || name == "agent":
+	case name == "mode" || name == "agent" || name == "hold":
 		return quote(name) + " is no name for a label", "it is a setting of its own"
 	case value == "":
 		return "the label " + name + " has no value", "give it one, such as yes"
@@ -130,6 +133,19 @@ func CheckLabel(name, value string) (message, hint string) {
 		return "the value of the label " + name + " is too long", fmt.Sprintf("allowed: %d bytes", maxLabelValue)
 	case !printable(value):
 		return "the value of the label " + name + " is not plain text", "use characters that can be printed"
+	}
+	return "", ""
+}
+
+// CheckHold says what is wrong with who holds a VM and why; empty: nothing.
+func CheckHold(text string) (message, hint string) {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return "nobody is said to hold it", "say who, and why"
+	case len(text) > maxHeld:
+		return "the reason for the hold is too long", fmt.Sprintf("allowed: %d bytes", maxHeld)
+	case !printable(text):
+		return "the reason for the hold is not plain text", "use characters that can be printed"
 	}
 	return "", ""
 }
@@ -216,6 +232,10 @@ func (a Annotation) problems() []Problem {
 	}
 	if a.Mode != "" && a.Mode != ModeObserve && a.Mode != ModeRepair {
 		wrong("mode", quote(a.Mode)+" is not a mode", "known: observe, repair")
+	}
+	if a.Held != "" {
+		message, hint := CheckHold(a.Held)
+		wrong("hold", message, hint)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Labels)) {
 		message, hint := CheckLabel(name, a.Labels[name])

@@ -9,7 +9,7 @@ import (
 )
 
 // Usage says what the arguments of [Apply] look like.
-const Usage = `LABEL=VALUE, LABEL-, RULE.raise=N, RULE.clear=N, RULE.for=DURATION, RULE.off=true|false, RULE.FIELD-, RULE.-, mode=observe|repair, mode-, agent=expected, agent-`
+const Usage = `LABEL=VALUE, LABEL-, RULE.raise=N, RULE.clear=N, RULE.for=DURATION, RULE.off=true|false, RULE.FIELD-, RULE.-, mode=observe|repair, mode-, agent=expected, agent-, hold=WHY, hold-`
 
 // Apply changes an annotation as a person asked for, one argument after the other:
 //
@@ -18,6 +18,8 @@ const Usage = `LABEL=VALUE, LABEL-, RULE.raise=N, RULE.clear=N, RULE.for=DURATIO
 //	                or off; cpu.raise- makes it the site's again, cpu.- all of them
 //	mode=observe    or repair; mode- leaves it to the site
 //	agent=expected  says that a guest agent answers in the VM; agent- that none need
+//
+//	hold=WHY        keeps hands off the VM until hold-, and says who wants it so
 //
 // Taking away what is not there changes nothing. On an error, which joins a
 // [Problem] for each argument that cannot be read, nothing is changed at all.
@@ -58,6 +60,11 @@ func (a *Annotation) apply(arg string) (message, hint string) {
 		a.Mode = value
 	case key == "mode":
 		return quote(value) + " is not a mode", "known: observe, repair; mode- leaves it to the site"
+	case key == "hold":
+		if message, hint := CheckHold(value); message != "" {
+			return message, hint
+		}
+		a.Held = value
 	case key == "agent" && value == agentExpected:
 		a.AgentExpected = true
 	case key == "agent":
@@ -129,6 +136,8 @@ func (a *Annotation) remove(key string) (message, hint string) {
 		a.Mode = ""
 	case key == "agent":
 		a.AgentExpected = false
+	case key == "hold":
+		a.Held = ""
 	case !labelName.MatchString(key):
 		return quote(key) + " is no name for a label", "allowed: " + labelPattern
 	default:

@@ -29,6 +29,7 @@ func Element(a Annotation) (string, error) {
 	if a.AgentExpected {
 		w.attr("agent", agentExpected)
 	}
+	w.attr("hold", a.Held)
 	w.WriteString(">")
 	for _, name := range slices.Sorted(maps.Keys(a.Labels)) {
 		w.WriteString("<holdfast:label")

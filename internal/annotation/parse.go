@@ -141,12 +141,19 @@ func (r *reader) vm(e *elementXML) {
 			}
 		case name == "mode":
 			r.careful("mode", quote(value)+" is not a mode", "known: observe, repair")
+		case name == "hold" && value != "":
+			r.a.Held = value
+			if message, hint := CheckHold(value); message != "" {
+				r.a.Held = "its annotation says so, in words that cannot be read"
+				r.wrong("hold", message, hint)
+			}
+		case name == "hold":
 		case name == "agent" && value == agentExpected:
 			r.a.AgentExpected = true
 		case name == "agent":
 			r.wrong("agent", quote(value)+" is not known", "known: expected")
 		default:
-			r.careful("vm", "has an unknown attribute "+quote(name), "known: mode, agent")
+			r.careful("vm", "has an unknown attribute "+quote(name), "known: mode, agent, hold")
 		}
 	}
 	for i := range e.Children {

@@ -20,7 +20,7 @@ const examplePath = "../../docs/site.example.yaml"
 
 // Known fields, as messages list them.
 const (
-	siteFields    = "site, mode, hosts, classes, kinds, rules, monitor, recovery, alerts, listen"
+	siteFields    = "site, mode, hosts, classes, kinds, rules, monitor, recovery, evidence, alerts, listen"
 	hostFields    = "name, uri, agent, agentTokenFile, power, heartbeat"
 	monitorFields = "sweep, sample, pools, callTimeout, resay, hungAfter, bootWithin, unreachableAfter, temporalAfter, storm, flap, vantages"
 )
@@ -66,7 +66,7 @@ func TestProblems(t *testing.T) {
 			`3: monitor: unknown field "sweeep"; did you mean "sweep"? (known: ` + monitorFields + `)`},
 		"unknown field by its beginning": {
 			minimal + "recovery: {verify: {stable: 10s}}\n",
-			`2: recovery.verify: unknown field "stable"; did you mean "stableFor"? (known: stableFor)`},
+			`2: recovery.verify: unknown field "stable"; did you mean "stableFor"? (known: stableFor, within, agent, tcp, http, command)`},
 		"unknown field like nothing": {
 			minimal + "x: {a: b}\n",
 			`2: unknown field "x"; known: ` + siteFields + ``},

@@ -27,6 +27,8 @@ type decoder struct {
 	lines map[string]*yaml.Node
 	// broken holds the path of every problem, and of everything around it.
 	broken map[string]bool
+	// later is what can be read only when everything else has been.
+	later []func()
 }
 
 // reader decodes one node; the path is the field's, for messages.

@@ -15,6 +15,7 @@ import (
 
 	"holdfast/internal/detect/rules"
 	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
 )
 
 // hidden is the # before an example of what has no default.
@@ -74,7 +75,7 @@ func TestExampleNamesRulesMetricsAndKinds(t *testing.T) {
 // keys of the file's own.
 func paths(n *yaml.Node) map[string]bool {
 	found := map[string]bool{}
-	own := regexp.MustCompile(`^\.(kinds|classes\[\]\.select|classes\[\]\.rules|rules\[\]\.select|alerts\.in\.kinds\[\]\.match)$`)
+	own := regexp.MustCompile(`^\.(kinds|recovery\.budgets|classes\[\]\.recovery\.budgets|classes\[\]\.select|classes\[\]\.rules|rules\[\]\.select|alerts\.in\.kinds\[\]\.match)$`)
 	var walk func(n *yaml.Node, path string)
 	walk = func(n *yaml.Node, path string) {
 		found[path] = true
@@ -103,6 +104,10 @@ func fieldsOf(t reflect.Type, path string) []string {
 		var found []string
 		for f := range t.Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if path+"."+name == ".classes[].recovery" {
+				found = append(found, path+"."+name) // what is in it is as in that of the site
+				continue
+			}
 			found = append(found, fieldsOf(f.Type, path+"."+name)...)
 		}
 		return found
@@ -144,8 +149,15 @@ func TestParseReadsEveryField(t *testing.T) {
 		Classes: []Class{{
 			Name: "db", Select: map[string]string{"tier": "db", "on": "yes"}, Mode: ModeObserve,
 			Rules: map[string]Override{"cpu": {Raise: new(95.5), Clear: new(0.0), For: new(time.Duration(0)), Off: new(false)}},
+			Recovery: &Recovery{
+				MaxFailures: 2, Window: 90 * time.Minute,
+				Backoff: Backoff{Initial: 250 * time.Millisecond, Max: 2 * time.Minute, Factor: 1.5},
+				Verify:  Verify{Within: 90 * time.Second, Agent: ladder.AgentRequired, TCP: "10.0.0.5:22", HTTP: "http://a/", Command: []string{"true", "-x"}},
+				Budgets: map[ladder.Rung]int{ladder.RungReset: 2, ladder.RungResume: 4}, Forbidden: []ladder.Rung{ladder.RungBackup},
+				Approval: Approval{Timeout: time.Hour, Then: ladder.FallbackReject},
+			},
 		}},
-		Kinds: map[fault.Kind]KindPolicy{fault.KindHung: {Mode: ModeObserve, Respond: fault.RespondAlarm}},
+		Kinds: map[fault.Kind]KindPolicy{fault.KindHung: {Mode: ModeObserve, Respond: fault.RespondAlarm, Ladder: []ladder.Rung{ladder.RungRestart}}},
 		Rules: []Rule{{
 			Name: "x", Metric: rules.VMMemory, Kind: fault.KindMemory, Below: new(true), Slope: new(true), Raise: new(-5.0), Clear: new(-1.0),
 			For: new(time.Hour), Warmup: new(time.Minute), Select: map[string]string{"a": "b"}, Level: fault.Major, Response: fault.RespondIncident, Off: new(true),
@@ -159,6 +171,13 @@ func TestParseReadsEveryField(t *testing.T) {
 		Recovery: Recovery{
 			MaxFailures: 3, Window: 90 * time.Minute,
 			Backoff: Backoff{Initial: 250 * time.Millisecond, Max: 2 * time.Minute, Factor: 1.5},
+			Verify:  Verify{Within: 90 * time.Second, Agent: ladder.AgentRequired, TCP: "10.0.0.5:22", HTTP: "http://a/", Command: []string{"true", "-x"}},
+			Budgets: map[ladder.Rung]int{ladder.RungReset: 2}, Forbidden: []ladder.Rung{ladder.RungBackup},
+			Approval: Approval{Rungs: []ladder.Rung{ladder.RungReset, ladder.RungSnapshot}, Timeout: time.Hour, Then: ladder.FallbackReject},
+		},
+		Evidence: Evidence{
+			Dir: "/e", Keep: 48 * time.Hour, MaxTotal: 10 << 20, MaxIncident: 1 << 20, Timeout: time.Second,
+			TokenFile: "/e.token", URL: "http://{hostname}:9464",
 		},
 		Alerts: Alerts{
 			In: AlertsIn{
@@ -181,8 +200,8 @@ hosts:
   - {name: A, uri: "qemu:///system", agent: "http://a:9467", agentTokenFile: /a.token, power: {command: [fence, --action=status]}, heartbeat: /mnt/a}
   - name: no # a word, not a boolean
     uri: test:///default
-classes: [{name: db, select: {tier: db, on: yes}, mode: observe, rules: {cpu: {raise: 95.5, clear: 0, for: 0s, off: false}}}]
-kinds: {hung: {mode: observe, respond: alarm}}
+classes: [{name: db, select: {tier: db, on: yes}, mode: observe, rules: {cpu: {raise: 95.5, clear: 0, for: 0s, off: false}}, recovery: {maxFailures: 2, budgets: {resume: 4}, approval: {rungs: []}}}]
+kinds: {hung: {mode: observe, respond: alarm, ladder: [restart]}}
 rules:
   - {name: x, metric: vm.memory, kind: memory-pressure, below: true, slope: true, raise: -5, clear: -1, for: 1h, warmup: 1m,
      select: {a: b}, level: major, respond: incident, off: true}
@@ -203,7 +222,11 @@ recovery:
   maxFailures: 3
   window: 1h30m
   backoff: {initial: 250ms, max: 2m, factor: 1.5}
-  verify: {stableFor: 0s}
+  verify: {stableFor: 0s, within: 90s, agent: required, tcp: "10.0.0.5:22", http: "http://a/", command: ["true", -x]}
+  budgets: {reset: 2}
+  forbidden: [backup]
+  approval: {rungs: [reset, snapshot], timeout: 1h, then: reject}
+evidence: {dir: /e, keep: 48h, maxTotal: 10MiB, maxIncident: 1MiB, timeout: 1s, tokenFile: /e.token, url: "http://{hostname}:9464"}
 alerts:
   in: {listen: ":9466", tokenFile: /t, tls: {cert: /c, key: /k, clientCA: /ca}, maxBody: 512KiB, rate: 0.5, burst: 1, vm: [uuid], host: [],
     kinds: [{match: {alertname: x}, kind: crashed}]}
@@ -213,7 +236,7 @@ listen: {worker: ":0", monitor: "[::1]:9000"}
 
 // Sizes are written in the unit that leaves them whole.
 func TestBytes(t *testing.T) {
-	for want, b := range map[string]Bytes{"1MiB": 1 << 20, "3KiB": 3 << 10, "1025B": 1025, "0B": 0} {
+	for want, b := range map[string]Bytes{"1GiB": 1 << 30, "1025MiB": 1025 << 20, "1MiB": 1 << 20, "3KiB": 3 << 10, "1025B": 1025, "0B": 0} {
 		assert.Equal(t, want, fmt.Sprint(b))
 	}
 }

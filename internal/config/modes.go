@@ -28,12 +28,17 @@ type Class struct {
 	Mode   string            `yaml:"mode,omitempty"` // empty: as the site says
 	// Rules are what is different for its VMs, by the names of rules.
 	Rules map[string]Override `yaml:"rules,omitempty"`
+	// Recovery is that of the site with what is different for its VMs; nil: nothing is.
+	Recovery *Recovery `yaml:"recovery,omitempty"`
 }
 
 // KindPolicy is what becomes of faults of one kind.
 type KindPolicy struct {
 	Mode    string         `yaml:"mode,omitempty"`    // empty: as the site says
 	Respond fault.Response `yaml:"respond,omitempty"` // empty: as the kind says
+	// Ladder are the rungs, in the order in which they are climbed; empty: those of
+	// the kind. A person is always last.
+	Ladder []ladder.Rung `yaml:"ladder,omitempty,flow"`
 }
 
 // ClassOf returns the name of the class of a VM with these labels: the first
@@ -137,15 +142,6 @@ func decide(chain []opinion) (mode, why string) {
 	return ModeObserve, "nobody says repair"
 }
 
-// PolicyFor is the ladder's policy for a fault, with the mode of [Site.ModeFor].
-func (s *Site) PolicyFor(kind fault.Kind, labels map[string]string, annotated string) ladder.Policy {
-	p := s.Recovery.Policy()
-	if mode, why := s.ModeFor(kind, labels, annotated); mode != ModeRepair {
-		p.Observe, p.ObserveWhy = true, why
-	}
-	return p
-}
-
 // ResponseFor is what becomes of a fault of a kind that brings no response of
 // its own, as one of a rule may.
 func (s *Site) ResponseFor(kind fault.Kind) fault.Response {
@@ -158,11 +154,18 @@ func (s *Site) ResponseFor(kind fault.Kind) fault.Response {
 
 func modeSchema(d *decoder, to *string) reader { return oneOf(d, to, ModeObserve, ModeRepair) }
 
-func classSchema(d *decoder, c *Class) reader {
+// classSchema reads a class. What it changes about the recovery is over that of the
+// site, which may stand anywhere in the file, and is so left for later.
+func classSchema(d *decoder, c *Class, later func(recovery *yaml.Node, path string)) reader {
 	return d.mapping(
 		field{"name", d.text(&c.Name, matching("[A-Za-z0-9._-]{1,63}"))},
 		field{"select", d.labels(&c.Select, checkLabel)},
 		field{"mode", modeSchema(d, &c.Mode)},
+		field{"recovery", func(n *yaml.Node, path string) {
+			if !isNull(n) {
+				later(n, path)
+			}
+		}},
 		field{"rules", d.entries(checkRuleName, func(name string) reader {
 			if c.Rules == nil {
 				c.Rules = make(map[string]Override)
@@ -200,6 +203,7 @@ func kindsSchema(d *decoder, kinds *map[fault.Kind]KindPolicy) reader {
 		read := d.mapping(
 			field{"mode", modeSchema(d, &p.Mode)},
 			field{"respond", oneOf(d, &p.Respond, fault.RespondIncident, fault.RespondAlarm)},
+			field{"ladder", rungsSchema(d, &p.Ladder)},
 		)
 		return func(n *yaml.Node, path string) {
 			read(n, path)
@@ -237,6 +241,9 @@ func checkKinds(d *decoder, s *Site) {
 		info, _ := fault.Lookup(kind)
 		if info.Subject == fault.SubjectSite && info.Response == fault.RespondAlarm && p.Respond == fault.RespondIncident {
 			d.problemAt("kinds."+string(kind)+".respond", "leave it out", "an incident could do nothing about this kind")
+		}
+		if len(p.Ladder) > 0 && info.Subject != fault.SubjectVM {
+			d.problemAt("kinds."+string(kind)+".ladder", "leave it out", "is of rungs for VMs, and this kind is about a %s", info.Subject)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestProblemsOfDetection(t *testing.T) {
 
 		"kind":          {minimal + "kinds: {hang: {mode: observe}}\n", `2: kinds: "hang" is not a kind of fault; did you mean "hung"? (known: crashed, start-failed, panicked, lost, hung, watchdog, io-error, no-space, paused, boot-failed, clock-skew, cpu-pressure, memory-pressure, disk-pressure, net-pressure, disk-full, alert, host-unreachable, host-off, libvirtd-dead, libvirtd-hung, memory-errors, host-cpu, host-memory, host-disk, host-psi, host-clock, pool-lost, pool-full, monitor-cut-off, temporal-unreachable, sampling-late, storm)`},
 		"kind list":     {minimal + "kinds: [hung]\n", `2: kinds: is a list, not a mapping; write fields under it`},
-		"kind field":    {minimal + "kinds: {hung: {moed: observe}}\n", `2: kinds.hung: unknown field "moed"; did you mean "mode"? (known: mode, respond)`},
+		"kind field":    {minimal + "kinds: {hung: {moed: observe}}\n", `2: kinds.hung: unknown field "moed"; did you mean "mode"? (known: mode, respond, ladder)`},
 		"kind twice":    {minimal + "kinds:\n  hung: {mode: repair}\n  hung: {mode: observe}\n", `4: kinds.hung: is already set in line 3; keep one of the two`},
 		"kind respond":  {minimal + "kinds: {hung: {respond: email}}\n", `2: kinds.hung.respond: "email" is not known; known: incident, alarm`},
 		"kind incident": {minimal + "kinds: {sampling-late: {respond: incident}}\n", `2: kinds.sampling-late.respond: an incident could do nothing about this kind; leave it out`},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -117,6 +118,8 @@ func (b Bytes) MarshalYAML() (any, error) { return b.String(), nil }
 // String writes the size in the largest unit that leaves it whole.
 func (b Bytes) String() string {
 	switch {
+	case b != 0 && b%(1<<30) == 0:
+		return strconv.FormatInt(int64(b)>>30, 10) + "GiB"
 	case b != 0 && b%(1<<20) == 0:
 		return strconv.FormatInt(int64(b)>>20, 10) + "MiB"
 	case b != 0 && b%(1<<10) == 0:
@@ -125,7 +128,7 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10) + "B"
 }
 
-var sizePattern = regexp.MustCompile(`\A([0-9]{1,12})(B|KiB|MiB)\z`)
+var sizePattern = regexp.MustCompile(`\A([0-9]{1,9})(B|KiB|MiB|GiB)\z`)
 
 // size reads a size with its unit, from least to most.
 func (d *decoder) size(to *Bytes, least, most Bytes) reader {
@@ -138,13 +141,21 @@ func (d *decoder) size(to *Bytes, least, most Bytes) reader {
 			return quote(s) + " is not a size", "write it like 512KiB or 1MiB"
 		}
 		n, _ := strconv.ParseInt(m[1], 10, 64) // digits by the pattern, and few
-		v := Bytes(n) * map[string]Bytes{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}[m[2]]
+		v := Bytes(n) * map[string]Bytes{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[m[2]]
 		if v < least || v > most {
 			return quote(s) + " is out of range", fmt.Sprintf("allowed: %s to %s", least, most)
 		}
 		*to = v
 		return "", ""
 	})
+}
+
+// checkFolder wants the path of a folder, whatever folder the program is started in.
+func checkFolder(s string) (message, hint string) {
+	if !strings.HasPrefix(s, "/") || path.Clean(s) != s || s == "/" {
+		return quote(s) + " is not the whole path of a folder", "begin it with /, and end it without"
+	}
+	return "", ""
 }
 
 // checkFile wants the path of a file, whatever folder the program is started in.

@@ -5,9 +5,6 @@ import (
 	"net"
 	"regexp"
 	"strconv"
-	"time"
-
-	"holdfast/internal/detect/rules"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -23,8 +20,15 @@ func schema(d *decoder, s *Site) reader {
 			return hostSchema(d, &s.Hosts[len(s.Hosts)-1])
 		})},
 		field{"classes", d.sequence(func() reader {
+			i := len(s.Classes)
 			s.Classes = append(s.Classes, Class{})
-			return classSchema(d, &s.Classes[len(s.Classes)-1])
+			return classSchema(d, &s.Classes[i], func(n *yaml.Node, path string) {
+				d.later = append(d.later, func() {
+					own := s.Recovery.clone()
+					recoverySchema(d, &own)(n, path)
+					s.Classes[i].Recovery = &own
+				})
+			})
 		})},
 		field{"kinds", kindsSchema(d, &s.Kinds)},
 		field{"rules", d.sequence(func() reader {
@@ -32,18 +36,8 @@ func schema(d *decoder, s *Site) reader {
 			return ruleSchema(d, &s.Rules[len(s.Rules)-1])
 		})},
 		field{"monitor", monitorSchema(d, &s.Monitor)},
-		field{"recovery", d.mapping(
-			field{"maxFailures", d.integer(&s.Recovery.MaxFailures, 1, 100)},
-			field{"window", d.duration(&s.Recovery.Window, 10*time.Second, 24*time.Hour)},
-			field{"backoff", d.mapping(
-				field{"initial", d.duration(&s.Recovery.Backoff.Initial, 100*time.Millisecond, time.Hour)},
-				field{"max", d.duration(&s.Recovery.Backoff.Max, 100*time.Millisecond, time.Hour)},
-				field{"factor", d.number(&s.Recovery.Backoff.Factor, 1, 10)},
-			)},
-			field{"verify", d.mapping(
-				field{"stableFor", d.duration(&s.Recovery.Verify.StableFor, 0, 10*time.Minute)},
-			)},
-		)},
+		field{"recovery", recoverySchema(d, &s.Recovery)},
+		field{"evidence", evidenceSchema(d, &s.Evidence)},
 		field{"alerts", alertsSchema(d, &s.Alerts)},
 		field{"listen", d.mapping(
 			field{"worker", d.text(&s.Listen.Worker, checkAddress)},
@@ -73,36 +67,9 @@ func crossCheck(d *decoder, s *Site) {
 	checkRules(d, s)
 	checkClasses(d, s)
 	checkKinds(d, s)
+	checkEvidence(d, s)
 	checkAlerts(d, s)
 	checkRecovery(d, s)
-}
-
-func checkRecovery(d *decoder, s *Site) {
-	b := s.Recovery.Backoff
-	if d.sound("recovery.backoff") && b.Initial > b.Max {
-		d.problemAt("recovery.backoff.max", "raise it, or lower initial",
-			"%s is less than initial, %s", rules.Short(b.Max), rules.Short(b.Initial))
-	}
-	if !d.sound("recovery") {
-		return
-	}
-	if least := s.Recovery.shortestCrashLoop(); least >= s.Recovery.Window {
-		d.problemAt("recovery.window", fmt.Sprintf("set it above %s, or lower maxFailures or backoff.max", rules.Short(least.Round(time.Second))),
-			"within %s there cannot be %d failures, because backoff alone puts %s between the first and the last: nobody would ever be asked",
-			rules.Short(s.Recovery.Window), s.Recovery.MaxFailures, rules.Short(least.Round(time.Second)))
-	}
-}
-
-// shortestCrashLoop is the time from the first to the last of MaxFailures
-// repairs that fail at once: the waits between them.
-func (r Recovery) shortestCrashLoop() time.Duration {
-	total, wait := time.Duration(0), float64(r.Backoff.Initial)
-	for range r.MaxFailures - 1 {
-		wait = min(wait, float64(r.Backoff.Max))
-		total += time.Duration(wait)
-		wait *= r.Backoff.Factor
-	}
-	return total
 }
 
 // checkHosts reports hosts that are missing, incomplete or there twice. One

@@ -19,8 +19,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast/internal/detect"
+	"holdfast/internal/evidence"
 	"holdfast/internal/fault"
-	"holdfast/internal/ladder"
 )
 
 // maxSize bounds the site file, in bytes. A thousand hosts take about 80 KiB.
@@ -44,6 +44,7 @@ type Site struct {
 	Rules    []Rule   `yaml:"rules,omitempty"`
 	Monitor  Monitor  `yaml:"monitor"`
 	Recovery Recovery `yaml:"recovery"`
+	Evidence Evidence `yaml:"evidence"`
 	Alerts   Alerts   `yaml:"alerts"`
 	Listen   Listen   `yaml:"listen"`
 }
@@ -65,41 +66,6 @@ type Host struct {
 	// Heartbeat is the file on shared storage that the host's agent renews; empty:
 	// there is none.
 	Heartbeat string `yaml:"heartbeat,omitempty"`
-}
-
-// Recovery is how persistent the repair of one VM is.
-type Recovery struct {
-	// MaxFailures is how many repairs may fail within Window before a person is
-	// asked, 1 to 100.
-	MaxFailures int `yaml:"maxFailures"`
-	// Window is how far back failures count, 10s to 24h. It is long enough for
-	// MaxFailures repairs with the waits that Backoff puts between them.
-	Window  time.Duration `yaml:"window"`
-	Backoff Backoff       `yaml:"backoff"`
-	Verify  Verify        `yaml:"verify"`
-}
-
-// Policy is what the ladder decides by.
-func (r Recovery) Policy() ladder.Policy {
-	return ladder.Policy{
-		MaxFailures: r.MaxFailures, Window: r.Window,
-		BackoffInitial: r.Backoff.Initial, BackoffMax: r.Backoff.Max, BackoffFactor: r.Backoff.Factor,
-		StableFor: r.Verify.StableFor,
-	}
-}
-
-// Backoff is the wait after a failed repair: Initial, then each time Factor
-// times the last wait, up to Max.
-type Backoff struct {
-	Initial time.Duration `yaml:"initial"` // 100ms to 1h
-	Max     time.Duration `yaml:"max"`     // Initial to 1h
-	Factor  float64       `yaml:"factor"`  // 1 to 10; 1 is a constant wait
-}
-
-// Verify is when a repair counts as done.
-type Verify struct {
-	// StableFor is how long a VM must stay running, 0s to 10m.
-	StableFor time.Duration `yaml:"stableFor"`
 }
 
 // Listen holds the addresses, host:port, that each role serves /metrics, /healthz
@@ -129,11 +95,10 @@ func Default() Site {
 			Flap:             Flap{Raises: d.Flap.Raises, Window: d.Flap.Window},
 			Vantages:         Vantages{Worker: true, TCP: true},
 		},
-		Recovery: Recovery{
-			MaxFailures: 5,
-			Window:      10 * time.Minute,
-			Backoff:     Backoff{Initial: time.Second, Max: time.Minute, Factor: 2},
-			Verify:      Verify{StableFor: 5 * time.Second},
+		Recovery: defaultRecovery(),
+		Evidence: Evidence{
+			Keep: evidence.DefaultKeep, MaxTotal: evidence.DefaultMaxTotal, MaxIncident: evidence.DefaultMaxIncident,
+			Timeout: 5 * time.Second,
 		},
 		Alerts: Alerts{In: AlertsIn{
 			MaxBody: 1 << 20, Rate: 50, Burst: 100,
@@ -175,6 +140,9 @@ func Parse(name string, data []byte) (*Site, error) {
 	site := Default()
 	if root := d.document(data); root != nil {
 		schema(d, &site)(root, "")
+		for _, read := range d.later {
+			read()
+		}
 		if root.Kind == yaml.MappingNode { // anything else is reported as a whole
 			crossCheck(d, &site)
 		}

@@ -32,12 +32,17 @@ type Inspection struct {
 	Answers []proof.Answer `json:"answers"`
 	Policy  ladder.Policy  `json:"policy"`
 	At      time.Time      `json:"at"` // when the last answer came, by the worker's clock
+	// Labels and Mode are those of the VM's annotation, as it was found.
+	Labels map[string]string `json:"labels,omitempty"`
+	Mode   string            `json:"mode,omitempty"`
 }
 
 // StopRemainsInput asks for what is left of a failed VM to be removed.
 type StopRemainsInput struct {
 	VM   fault.VM `json:"vm"`
 	Host string   `json:"host"`
+	// Force: also if its guest seems to run, because that is what is wrong with it.
+	Force bool `json:"force,omitempty"`
 }
 
 // StopRemainsResult says whether anything had to be removed.
@@ -63,20 +68,62 @@ type StartResult struct {
 	Proofs  []proof.Proof `json:"proofs,omitempty"`
 }
 
-// VerifyInput asks whether a VM stays running.
-type VerifyInput struct {
-	VM        fault.VM      `json:"vm"`
-	Host      string        `json:"host"`
-	StableFor time.Duration `json:"stableFor"`
+// VitalInput asks what the guest of a VM looks like that its host calls running.
+type VitalInput struct {
+	VM   fault.VM   `json:"vm"`
+	Host string     `json:"host"`
+	Kind fault.Kind `json:"kind"` // of the fault that is to be borne out
+	// AgentExpected: its guest agent answers when it is well.
+	AgentExpected bool `json:"agentExpected,omitempty"`
 }
 
-// VerifyResult is the finding. A VM that did not stay up is a finding, not an error.
+// StepInput asks for a rung that needs no more than a VM and its host: resume or
+// reset.
+type StepInput struct {
+	VM   fault.VM `json:"vm"`
+	Host string   `json:"host"`
+}
+
+// StepResult says how it went.
+type StepResult struct {
+	// Already: there was nothing left to do.
+	Already bool          `json:"already,omitempty"`
+	Found   string        `json:"found"` // state in which it was found
+	At      time.Time     `json:"at"`    // when the host reported it running, by the worker's clock
+	Took    time.Duration `json:"took"`  // of the hypervisor's call alone
+}
+
+// VerifyInput asks whether a VM is well again.
+type VerifyInput struct {
+	VM   fault.VM `json:"vm"`
+	Host string   `json:"host"`
+	// StableFor is how long it must stay running, after Probes have passed.
+	StableFor time.Duration `json:"stableFor"`
+	Probes    ladder.Probes `json:"probes,omitzero"`
+	// AgentExpected: its guest agent is known to be there, which is what counts for
+	// ladder.AgentAuto.
+	AgentExpected bool `json:"agentExpected,omitempty"`
+}
+
+// VerifyResult is the finding. A VM that is not well is a finding, not an error.
 type VerifyResult struct {
-	OK    bool           `json:"ok"`
+	OK bool `json:"ok"`
+	// Why it is not well; empty if it is.
+	Why   string         `json:"why,omitempty"`
 	Found fault.Sighting `json:"found"`
 	// Active: what was found has a QEMU process behind it.
 	Active bool      `json:"active,omitempty"`
+	Checks []Check   `json:"checks,omitempty"`
 	At     time.Time `json:"at"` // when it was decided, by the worker's clock
+}
+
+// Check is one probe of a VM, and how it ended.
+type Check struct {
+	What string `json:"what"` // in words
+	OK   bool   `json:"ok"`
+	// Said is what the last try was told: one line.
+	Said string        `json:"said,omitempty"`
+	Took time.Duration `json:"took"` // all tries together
 }
 
 // InventoryResult is what a site's hosts hold.
@@ -142,6 +189,7 @@ const (
 	SimWatchdog      = "watchdog"
 	SimLoad          = "load"
 	SimSteal         = "steal"
+	SimCorruptDisk   = "corrupt-disk"
 	SimFillMemory    = "fill-memory"
 	SimSlowDisk      = "slow-disk"
 	SimDropPackets   = "drop-packets"
@@ -177,6 +225,9 @@ const (
 	ErrTypeTwoCopies = "TwoCopies"
 	// ErrTypeStartFailed: the hypervisor refused or failed to start the VM.
 	ErrTypeStartFailed = "StartFailed"
+	// ErrTypeStepFailed: the hypervisor refused to resume or reset the VM, or it did
+	// not run afterwards.
+	ErrTypeStepFailed = "StepFailed"
 	// ErrTypeUnreachable: the host cannot be asked; what it does is unknown.
 	ErrTypeUnreachable = "Unreachable"
 	// ErrTypeNotFound: no such VM or host.

@@ -17,7 +17,8 @@ const (
 	StageWait        Stage = "wait"         // for a host or a worker that does not answer
 	StageNeedsPerson Stage = "needs person" // nothing more is done until a person acts
 	StageObserve     Stage = "observe"      // saying what would be done, in observe mode
-	StageWatch       Stage = "watch"        // no rung for it exists yet: until it is over
+	StageWatch       Stage = "watch"        // nothing but a person can mend it: until it is over
+	StageHeld        Stage = "held"         // a person wants hands off
 )
 
 // StageOf is the stage in which a rung is climbed.
@@ -70,6 +71,18 @@ type Incident struct {
 
 	Attempts []ladder.Attempt `json:"attempts,omitempty"`
 	Timeline []Entry          `json:"timeline"`
+
+	// Evidence is what was gathered before state was destroyed, oldest first.
+	Evidence []EvidenceSet `json:"evidence,omitempty"`
+
+	// Proposal is what waits for a person's approval; nil: nothing does.
+	Proposal *Proposal `json:"proposal,omitempty"`
+	// Held says who wants nothing more done by this incident, and why; empty: nobody.
+	Held string `json:"held,omitempty"`
+	// Acts are what people told the incident, oldest first.
+	Acts []Act `json:"acts,omitempty"`
+	// Decisions are the decisions that differ from the one before, oldest first.
+	Decisions []Decided `json:"decisions,omitempty"`
 }
 
 // RecoverInput starts RecoverVM.
@@ -84,6 +97,13 @@ type RecoverInput struct {
 	// the VM, and the time before which attempts count no more.
 	OursStopped bool      `json:"oursStopped,omitempty"`
 	Forgiven    time.Time `json:"forgiven,omitzero"`
+	// Restore is the snapshot that a person wants the VM put back to; it goes with
+	// Ordered, which may also be set from the start.
+	Restore string `json:"restore,omitempty"`
+	// Approved, Rejected and Ordered go with Carry: what people said of rungs.
+	Approved []ladder.Rung   `json:"approved,omitempty"`
+	Rejected []ladder.Turned `json:"rejected,omitempty"`
+	Ordered  ladder.Rung     `json:"ordered,omitempty"`
 	// Asked goes with Carry: a person asked for the repair, so that it is made in
 	// observe mode too.
 	Asked bool `json:"asked,omitempty"`

@@ -48,10 +48,12 @@ const (
 	SignalCleared  = "cleared"  // Cleared: the fault is gone
 	SignalStatus   = "status"   // Status: an incident tells its guardian
 	SignalRetry    = "retry"    // Retry: a person wants an incident that waits for one to try again
+	SignalLook     = "look"     // to an incident: what it decides by has changed, look again
 	SignalAdopted  = "adopted"  // Adopted: an incident's record has continued as new
 	SignalEnded    = "ended"    // Ended: an incident tells the record that adopted it
 	UpdateRecover  = "recover"  // RecoverRequest -> RecoverReply
 	UpdateAnnotate = "annotate" // AnnotateRequest -> AnnotateReply
+	UpdateSnapshot = "snapshot" // SnapshotRequest -> SnapshotReply
 	QueryGuardian  = "guardian"
 	QueryRecord    = "record"
 	QueryIncident  = "incident"

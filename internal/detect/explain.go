@@ -115,7 +115,7 @@ func (g *life) facts(at time.Time) []fault.Evidence {
 	case g.profile.HasAgent:
 		agent = "not asked yet"
 	}
-	facts = append(facts, fault.Evidence{What: "guest agent", Value: agent, At: wall(g.agent.askedAt)})
+	facts = append(facts, fault.Evidence{What: fault.EvidenceAgent, Value: agent, At: wall(g.agent.askedAt)})
 	if !g.watchdog.IsZero() {
 		facts = append(facts, fault.Evidence{What: "watchdog", Value: "fired", At: wall(g.watchdog)})
 	}

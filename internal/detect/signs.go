@@ -88,7 +88,7 @@ func (e *Engine) judgeGuest(g *life, at time.Time) []Change {
 		return append(changes, e.holdGuest(at, g, e.guestFault(g, at, fault.KindHung, g.progressAt,
 			fmt.Sprintf("its vCPUs have not executed since %s, and its guest agent does not answer", clock(g.progressAt)),
 			fault.Evidence{What: "vCPU time", Value: "no progress", Since: wall(g.progressAt), At: wall(at)},
-			fault.Evidence{What: "guest agent", Value: g.agent.why, Since: wall(g.agent.answeredAt), At: wall(g.agent.askedAt)}))...)
+			fault.Evidence{What: fault.EvidenceAgent, Value: g.agent.why, Since: wall(g.agent.answeredAt), At: wall(g.agent.askedAt)}))...)
 	}
 	if s := e.stand[slot]; s != nil && s.fault.Host == g.node.name && (s.fault.Kind == fault.KindHung && g.executes(at) || s.fault.Kind == fault.KindPaused) {
 		changes = append(changes, e.drop(at, slot, fault.Sighting{Host: g.node.name, State: g.state, Reason: g.reason, At: wall(at)})...)
@@ -179,7 +179,7 @@ func (e *Engine) judgeBoot(g *life, at time.Time) []Change {
 	case late && e.explained(g) == nil:
 		g.bootFailed = true
 		return e.hold(at, e.guestFault(g, at, fault.KindBootFailed, g.since, fmt.Sprintf("its guest agent has not answered within %s of its start", within),
-			fault.Evidence{What: "guest agent", Value: g.agent.why, Since: wall(g.since), At: wall(g.agent.askedAt)}))
+			fault.Evidence{What: fault.EvidenceAgent, Value: g.agent.why, Since: wall(g.since), At: wall(g.agent.askedAt)}))
 	case g.bootFailed && (!expected || !g.agent.answeredAt.IsZero()):
 		g.bootFailed = false
 		return e.drop(at, fault.Fault{Kind: fault.KindBootFailed, VM: g.vm}.Slot(), fault.Sighting{Host: g.node.name, State: g.state, Reason: "guest agent answers", At: wall(at)})

@@ -97,6 +97,9 @@ type Fault struct {
 	Frozen string `json:"frozen,omitempty"`
 }
 
+// EvidenceAgent is what an Evidence is called that is about a guest agent.
+const EvidenceAgent = "guest agent"
+
 // Evidence is one thing that speaks for a fault: what, its value, and since when.
 type Evidence struct {
 	What  string    `json:"what"`           // such as "vm.cpu" or "guest agent"

@@ -22,7 +22,19 @@ const (
 	ActStandDown Action = "stand-down" // a person's intent, or nothing is wrong any more
 	ActPerson    Action = "person"     // stop and ask
 	ActObserve   Action = "observe"    // say what would be done, look again after Decision.Wait
-	ActWatch     Action = "watch"      // no rung for it exists yet: wait until it is over
+	ActWatch     Action = "watch"      // nothing but a person can mend it: wait until it is over
+	ActHold      Action = "hold"       // a person wants hands off: look again after Decision.Wait
+	ActApprove   Action = "approve"    // Decision.Rung is what to do, once a person has approved it
+	ActLook      Action = "look"       // find out about Decision.Look first
+)
+
+// Look is something that has to be known before a decision can be made.
+type Look string
+
+// Looks.
+const (
+	LookVital Look = "vital signs" // of a guest that its host calls running: Situation.Vital
+	LookStock Look = "stock"       // what it could be put back to: Situation.Stock
 )
 
 // Attempt is one climb of a rung and how it ended.
@@ -38,20 +50,57 @@ type Attempt struct {
 
 // Situation is everything a decision is made from.
 type Situation struct {
-	Fault  fault.Fault
-	Policy Policy
+	Fault  fault.Fault `json:"fault"`
+	Policy Policy      `json:"policy"`
 	// Answers is what every host of the site says about the VM now.
-	Answers []proof.Answer
+	Answers []proof.Answer `json:"answers"`
 	// Tried are earlier attempts, oldest first, of this and of recent incidents.
-	Tried []Attempt
+	Tried []Attempt `json:"tried,omitempty"`
 	// OursStopped: this incident itself stopped the VM and has not started it
 	// since, so "destroyed" is no person's intent.
-	OursStopped bool
+	OursStopped bool `json:"oursStopped,omitempty"`
 	// Asked: a person asked for this repair, which is intent in observe mode too.
-	Asked bool
+	Asked bool `json:"asked,omitempty"`
+	// Vital is what was found when its guest was looked at; nil: nobody has looked.
+	Vital *Vital `json:"vital,omitempty"`
+	// Unwell is why the VM did not verify the last time that it ran in this
+	// incident; empty: it was not verified, or did.
+	Unwell string `json:"unwell,omitempty"`
+	// Stock is what the VM could be put back to; nil: nobody has looked.
+	Stock *Stock `json:"stock,omitempty"`
+	// Approved are the rungs that a person approved in this incident, Rejected those
+	// that one refused.
+	Approved []Rung   `json:"approved,omitempty"`
+	Rejected []Turned `json:"rejected,omitempty"`
+	// Ordered is the rung that a person wants climbed next, whatever its budget.
+	Ordered Rung `json:"ordered,omitempty"`
 	// Waits counts the waits in a row, for their backoff.
-	Waits int
-	Now   time.Time
+	Waits int       `json:"waits,omitempty"`
+	Now   time.Time `json:"now"`
+	// Legacy: an incident that was opened before there were rungs besides restart.
+	Legacy bool `json:"legacy,omitempty"`
+}
+
+// Vital is what a guest that its host calls running looks like.
+type Vital struct {
+	// Well: there is nothing about it that bears the fault out.
+	Well bool `json:"well"`
+	// Reachable: its QEMU answers, so that its buttons can be pressed.
+	Reachable bool   `json:"reachable"`
+	Why       string `json:"why"`
+}
+
+// Stock is what a VM could be put back to.
+type Stock struct {
+	// Snapshot and Backup are the names of the last good ones; empty: there is none,
+	// and SnapshotWhy or BackupWhy says so in words.
+	Snapshot    string    `json:"snapshot,omitempty"`
+	SnapshotAt  time.Time `json:"snapshotAt,omitzero"`
+	SnapshotWhy string    `json:"snapshotWhy,omitempty"`
+	External    bool      `json:"external,omitempty"` // the snapshot is a layer
+	Backup      string    `json:"backup,omitempty"`
+	BackupAt    time.Time `json:"backupAt,omitzero"`
+	BackupWhy   string    `json:"backupWhy,omitempty"`
 }
 
 // Turned is a rung that was considered and turned down.
@@ -68,6 +117,10 @@ type Decision struct {
 	Wait   time.Duration `json:"wait,omitempty"` // before a climb: its backoff; otherwise until the next look
 	Why    string        `json:"why"`
 	Turned []Turned      `json:"turned,omitempty"`
+	Look   Look          `json:"look,omitempty"`
+	// Meanwhile is a rung that does no harm, and may be tried again now and then
+	// while a person is waited for.
+	Meanwhile Rung `json:"meanwhile,omitempty"`
 	// While a fault is watched: what the hosts say of the VM, and whether somebody
 	// should do something about it.
 	State       string `json:"state,omitempty"`
@@ -76,15 +129,19 @@ type Decision struct {
 
 // Next decides.
 func Next(s Situation) Decision {
-	if Watched(s.Fault.Kind) {
+	if watched(s) {
 		return decideWatched(s)
 	}
-	return observed(s, decide(s))
+	return observed(s, held(s, decide(s)))
 }
 
 // decide handles a VM that should run and does not.
 func decide(s Situation) Decision {
-	if active := activeAnswers(s.Answers); len(active) > 0 {
+	active := activeAnswers(s.Answers)
+	if at, ok := ordered(s, active); ok {
+		return climb(s, at)
+	}
+	if len(active) > 0 {
 		return decideActive(s, active)
 	}
 	here, ok := proof.AnswerOf(s.Answers, s.Fault.Host)
@@ -101,7 +158,19 @@ func decide(s Situation) Decision {
 	if intent, why := intended(s, here); intent {
 		return Decision{Action: ActStandDown, Host: here.Host, Why: why}
 	}
-	return decideRestart(s, here.Host)
+	return climb(s, here)
+}
+
+// ordered finds the VM for which a person wants a rung climbed, whatever its state.
+func ordered(s Situation, active []proof.Answer) (proof.Answer, bool) {
+	switch {
+	case s.Ordered == "" || len(active) > 1:
+		return proof.Answer{}, false
+	case len(active) == 1:
+		return active[0], true
+	}
+	here, ok := proof.AnswerOf(s.Answers, s.Fault.Host)
+	return here, ok && here.Error == "" && !here.Absent
 }
 
 // decideActive handles a VM behind which a QEMU process stands somewhere.
@@ -112,23 +181,45 @@ func decideActive(s Situation, active []proof.Answer) Decision {
 	at := active[0]
 	switch at.State {
 	case "running", "blocked":
-		return Decision{Action: ActVerify, Host: at.Host, Why: fmt.Sprintf("%s is running on %s", s.Fault.VM, at.Host)}
+		return decideRunning(s, at)
 	case "crashed":
-		return decideRestart(s, at.Host)
+		return climb(s, at)
 	case "in shutdown":
 		return wait(s, fmt.Sprintf("%s is shutting down on %s", s.Fault.VM, at.Host))
 	case "paused":
 		switch at.Reason {
 		case "crashed", "starting up":
 			// QEMU was started and never came to run, or its guest crashed.
-			return decideRestart(s, at.Host)
+			return climb(s, at)
 		case "user":
 			return Decision{Action: ActStandDown, Host: at.Host, Why: "a person paused it"}
 		case "migrating", "saving", "dumping", "snapshot":
 			return wait(s, fmt.Sprintf("%s is %s on %s", s.Fault.VM, at.Reason, at.Host))
 		}
+		if !s.Legacy {
+			return climb(s, at)
+		}
 	}
-	return person(fmt.Sprintf("%s is %s (%s) on %s, for which there is no rung yet", s.Fault.VM, at.State, at.Reason, at.Host))
+	return person(fmt.Sprintf("%s is %s (%s) on %s, for which there is no rung", s.Fault.VM, at.State, at.Reason, at.Host))
+}
+
+// decideRunning handles a VM that its host calls running. For a fault that only
+// shows from nearer by, the guest is looked at again right before something is
+// done to it: what the monitor saw may be over.
+func decideRunning(s Situation, at proof.Answer) Decision {
+	if s.Unwell != "" && !s.Legacy {
+		return climb(s, at)
+	}
+	if !fromNearBy[s.Fault.Kind] || s.Legacy {
+		return Decision{Action: ActVerify, Host: at.Host, Why: fmt.Sprintf("%s is running on %s", s.Fault.VM, at.Host)}
+	}
+	switch {
+	case s.Vital == nil:
+		return Decision{Action: ActLook, Look: LookVital, Host: at.Host, Why: fmt.Sprintf("%s says that %s is running: its guest has to be looked at", at.Host, s.Fault.VM)}
+	case s.Vital.Well:
+		return Decision{Action: ActVerify, Host: at.Host, Why: fmt.Sprintf("%s is well on %s: %s", s.Fault.VM, at.Host, s.Vital.Why)}
+	}
+	return climb(s, at)
 }
 
 // decideHome handles a VM that is not on the host the fault names, or for which
@@ -153,7 +244,7 @@ func decideHome(s Situation) Decision {
 		if intent, why := intended(s, home); intent {
 			return Decision{Action: ActStandDown, Host: home.Host, Why: why}
 		}
-		return decideRestart(s, home.Host)
+		return climb(s, home)
 	case len(defined) > 1:
 		return person(fmt.Sprintf("%s is defined on %d hosts (%s, %s) and runs on none: start it by hand where it belongs", s.Fault.VM, len(defined), defined[0], defined[1]))
 	case len(silent) > 0:
@@ -178,48 +269,6 @@ func intended(s Situation, a proof.Answer) (bool, string) {
 		return true, fmt.Sprintf("%s was migrated away from %s", s.Fault.VM, a.Host)
 	}
 	return false, ""
-}
-
-// decideRestart climbs the restart rung, or asks when its budget is used up.
-func decideRestart(s Situation, host string) Decision {
-	failed, last := failures(s)
-	if failed >= s.Policy.MaxFailures {
-		d := person(fmt.Sprintf("%d failed repairs within %s; the last: %s", failed, s.Policy.Window, last.Error))
-		d.Turned = []Turned{{Rung: RungRestart, Why: fmt.Sprintf("budget of %d failures in %s is used up", s.Policy.MaxFailures, s.Policy.Window)}}
-		d.Host = host
-		return d
-	}
-	why := describe(s.Fault) + startAgain(host)
-	if failed > 0 {
-		why = fmt.Sprintf("try %d of %d after: %s", failed+1, s.Policy.MaxFailures, last.Error)
-	}
-	w := s.Policy.backoff(failed)
-	if failed > 0 {
-		// The backoff counts from the end of the last failure, not from now.
-		w -= s.Now.Sub(last.Ended)
-	}
-	return Decision{Action: ActClimb, Rung: RungRestart, Host: host, Wait: max(w, 0), Why: why}
-}
-
-func startAgain(host string) string { return ": start it again on " + host }
-
-// failures counts the failed attempts that still count, and returns the newest.
-// A repair that verified counts as failed when the VM failed again within the
-// window: that is a crash loop.
-func failures(s Situation) (int, Attempt) {
-	var n int
-	var last Attempt
-	for _, a := range s.Tried {
-		if s.Now.Sub(a.Ended) > s.Policy.Window {
-			continue
-		}
-		n++
-		last = a
-		if last.OK {
-			last.Error = "repaired, but failed again"
-		}
-	}
-	return n, last
 }
 
 func describe(f fault.Fault) string {

@@ -40,7 +40,7 @@ func situation(kind fault.Kind, answers ...proof.Answer) ladder.Situation {
 	return ladder.Situation{
 		Fault:   fault.Fault{ID: "1", Kind: kind, Site: "s", VM: fault.VM{UUID: "u", Name: "VM1"}, Host: "A"},
 		Policy:  ladder.DefaultPolicy(),
-		Answers: answers, Now: now,
+		Answers: answers, Now: now, Stock: &ladder.Stock{},
 	}
 }
 
@@ -67,7 +67,7 @@ func TestNext(t *testing.T) {
 		"running twice":                 {s: crash(says("A", "running", "booted"), says("B", "running", "booted")), action: ladder.ActPerson, why: "active on 2 hosts at once"},
 		"a person paused it":            {s: crash(says("A", "paused", "user")), action: ladder.ActStandDown},
 		"paused for a migration":        {s: crash(says("A", "paused", "migrating")), action: ladder.ActWait, wait: time.Second},
-		"paused by an I/O error":        {s: crash(says("A", "paused", "I/O error")), action: ladder.ActPerson, why: "no rung yet"},
+		"paused by an I/O error":        {s: crash(says("A", "paused", "I/O error")), action: ladder.ActClimb, host: "A", why: "resume it on A"},
 		"going down":                    {s: crash(says("A", "in shutdown", "user")), action: ladder.ActWait, wait: time.Second},
 		"shut down in order":            {s: crash(says("A", "shut off", "shutdown")), action: ladder.ActStandDown, why: "intent"},
 		"a person destroyed it":         {s: crash(says("A", "shut off", "destroyed")), action: ladder.ActStandDown, why: "stays stopped"},
@@ -163,8 +163,8 @@ func TestNextIsSafeAndPure(t *testing.T) {
 		if d.Why == "" {
 			t.Fatal("no reason given")
 		}
-		if running && d.Action == ladder.ActClimb {
-			t.Fatalf("would start a VM that runs: %+v", d)
+		if running && (d.Action == ladder.ActClimb || d.Action == ladder.ActApprove) {
+			t.Fatalf("would act on a VM that runs, whose guest nobody has looked at: %+v", d)
 		}
 	})
 }

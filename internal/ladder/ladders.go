@@ -40,7 +40,19 @@ const (
 )
 
 // climbable are the rungs that can be climbed so far.
-var climbable = map[Rung]bool{RungRestart: true, RungPerson: true}
+var climbable = map[Rung]bool{RungResume: true, RungReset: true, RungRestart: true, RungSnapshot: true, RungPerson: true}
+
+// vmRungs are those of a VM, in the order in which a ladder has them.
+var vmRungs = []Rung{RungResume, RungReset, RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson}
+
+// Climbable reports whether a rung exists.
+func Climbable(r Rung) bool { return climbable[r] }
+
+// VMRungs lists the rungs of a VM, from the lightest to the last.
+func VMRungs() []Rung { return slices.Clone(vmRungs) }
+
+// fromNearBy are the faults of a VM that its host may call running.
+var fromNearBy = map[fault.Kind]bool{fault.KindHung: true, fault.KindWatchdog: true, fault.KindBootFailed: true}
 
 // ladders are the rungs for every kind of fault, unless a site says otherwise,
 // in the order in which they are climbed. What is only worth an alarm has but a
@@ -51,12 +63,14 @@ var ladders = map[fault.Kind][]Rung{
 	fault.KindStartFailed: {RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
 	fault.KindLost:        {RungRestart, RungElsewhere, RungPerson},
 	fault.KindRequested:   {RungRestart, RungElsewhere, RungPerson},
-	fault.KindPanicked:    {RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
+	fault.KindPanicked:    {RungReset, RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
 
-	// It runs, or QEMU does, and that is not enough.
+	// It runs, or QEMU does, and that is not enough. Who is paused for its storage
+	// has lost nothing, and resumes when that is back: a restart would lose what its
+	// guest holds in memory, and could not read its disk either.
 	fault.KindHung:       {RungReset, RungRestart, RungElsewhere, RungSnapshot, RungPerson},
 	fault.KindWatchdog:   {RungReset, RungRestart, RungElsewhere, RungPerson},
-	fault.KindIOError:    {RungResume, RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson},
+	fault.KindIOError:    {RungResume, RungPerson},
 	fault.KindNoSpace:    {RungResume, RungPerson},
 	fault.KindPaused:     {RungResume, RungReset, RungRestart, RungPerson},
 	fault.KindBootFailed: {RungReset, RungRestart, RungSnapshot, RungBackup, RungPerson},
@@ -105,11 +119,34 @@ func Missing(k fault.Kind) []Rung {
 	return slices.DeleteFunc(For(k), func(r Rung) bool { return climbable[r] })
 }
 
-// Watched reports a kind of fault whose first rung cannot be climbed yet, or
-// that has none but a person: all that is done is to watch it.
-func Watched(k fault.Kind) bool {
-	first := For(k)[0]
-	return first == RungPerson || !climbable[first]
+// Lasts reports a kind of fault that is over when whoever raised it says so. The
+// others are over when the VM runs.
+func Lasts(k fault.Kind) bool {
+	switch k {
+	case fault.KindCrashed, fault.KindStartFailed, fault.KindLost, fault.KindPanicked, fault.KindRequested:
+		return false
+	}
+	return true
+}
+
+// watched reports a fault that nobody but a person can do anything about.
+func watched(s Situation) bool {
+	if s.Legacy {
+		return Lasts(s.Fault.Kind)
+	}
+	return Lasts(s.Fault.Kind) && s.rungs(s.Fault.Kind)[0] == RungPerson
+}
+
+// outlook is Outlook under a policy.
+func outlook(k fault.Kind, p Policy) string {
+	if len(p.Ladder) == 0 {
+		return Outlook(k)
+	}
+	rungs := (Situation{Fault: fault.Fault{Kind: k}, Policy: p}).rungs(k)
+	if len(rungs) == 1 {
+		return "the policy wants nothing but a person to mend this"
+	}
+	return "the ladder is " + list(rungs)
 }
 
 // Outlook says in words what the ladder for a kind of fault is, and what of it

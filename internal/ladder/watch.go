@@ -9,7 +9,7 @@ import (
 	"holdfast/internal/proof"
 )
 
-// decideWatched handles a fault for which no rung can be climbed yet: it is
+// decideWatched handles a fault that nobody but a person can mend: it is
 // watched until whoever raised it says that it is over. What libvirt says of the
 // VM matters only where a person wants it stopped: a VM that hangs is "running".
 // One that died has another fault, which takes this one's place.
@@ -17,8 +17,8 @@ func decideWatched(s Situation) Decision {
 	if s.Asked {
 		// A person wants it to run: where it does not, it can be started.
 		asked := s
-		asked.Fault.Kind = fault.KindRequested
-		if d := decide(asked); d.Action == ActClimb {
+		asked.Fault.Kind, asked.Policy.Ladder = fault.KindRequested, nil
+		if d := held(asked, decide(asked)); d.Action == ActClimb || d.Action == ActHold {
 			return d
 		}
 	}
@@ -73,7 +73,7 @@ func WatchHost(f fault.Fault, p Policy) Decision {
 }
 
 func watch(f fault.Fault, p Policy) Decision {
-	d := Decision{Action: ActWatch, Host: f.Host, Why: describe(f) + ": " + Outlook(f.Kind)}
+	d := Decision{Action: ActWatch, Host: f.Host, Why: describe(f) + ": " + outlook(f.Kind, p)}
 	switch {
 	case p.Observe:
 		d.Why += "; observe mode: " + p.observeWhy()
@@ -90,8 +90,8 @@ func observed(s Situation, d Decision) Decision {
 		return d
 	}
 	switch d.Action {
-	case ActClimb:
-		because := strings.TrimSuffix(d.Why, startAgain(d.Host))
+	case ActClimb, ActApprove:
+		because := strings.TrimSuffix(d.Why, ": "+does(s, d.Rung, d.Host))
 		d.Why = fmt.Sprintf("would %s %s on %s because: %s", d.Rung, s.Fault.VM, d.Host, because)
 	case ActPerson:
 		d.Why = "would stop and ask a person: " + d.Why

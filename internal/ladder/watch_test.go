@@ -24,7 +24,7 @@ func TestEveryKindHasALadderThatEndsWithAPerson(t *testing.T) {
 			require.Len(t, rungs, 1, "%s: nothing is done about what is only an alarm", k)
 		}
 		if info.Subject != fault.SubjectVM {
-			require.True(t, ladder.Watched(k), "%s: nothing can be done to a %s yet", k, info.Subject)
+			require.True(t, ladder.Lasts(k), "%s: nothing can be done to a %s yet", k, info.Subject)
 		}
 	}
 	require.Equal(t, []ladder.Rung{ladder.RungPerson}, ladder.For("no such kind"))
@@ -32,25 +32,25 @@ func TestEveryKindHasALadderThatEndsWithAPerson(t *testing.T) {
 	require.Equal(t, ladder.RungRestart, ladder.For(fault.KindCrashed)[0], "the table is nobody's to change")
 }
 
-func TestWatched(t *testing.T) {
+func TestLasts(t *testing.T) {
 	for _, k := range []fault.Kind{fault.KindCrashed, fault.KindStartFailed, fault.KindLost, fault.KindPanicked, fault.KindRequested} {
-		require.False(t, ladder.Watched(k), k)
+		require.False(t, ladder.Lasts(k), k)
 	}
 	for _, k := range []fault.Kind{
 		fault.KindHung, fault.KindWatchdog, fault.KindIOError, fault.KindNoSpace, fault.KindPaused, fault.KindBootFailed, fault.KindAlert, fault.KindCPU,
 	} {
-		require.True(t, ladder.Watched(k), k)
+		require.True(t, ladder.Lasts(k), k)
 	}
 }
 
 func TestOutlook(t *testing.T) {
-	require.Equal(t, "the ladder is reset, restart, elsewhere, snapshot, person; reset, elsewhere, snapshot do not exist yet", ladder.Outlook(fault.KindHung))
-	require.Equal(t, "the ladder is resume, person; resume does not exist yet", ladder.Outlook(fault.KindNoSpace))
+	require.Equal(t, "the ladder is reset, restart, elsewhere, snapshot, person; elsewhere does not exist yet", ladder.Outlook(fault.KindHung))
+	require.Equal(t, "the ladder is resume, person", ladder.Outlook(fault.KindNoSpace))
 	require.Equal(t, "nothing but a person can mend this", ladder.Outlook(fault.KindAlert))
 }
 
 func TestNextWatches(t *testing.T) {
-	hung := func(answers ...proof.Answer) ladder.Situation { return situation(fault.KindHung, answers...) }
+	alert := func(answers ...proof.Answer) ladder.Situation { return situation(fault.KindAlert, answers...) }
 	for name, tc := range map[string]struct {
 		s      ladder.Situation
 		action ladder.Action
@@ -58,20 +58,19 @@ func TestNextWatches(t *testing.T) {
 		state  string
 		why    string
 	}{
-		"it runs":               {s: hung(says("A", "running", "booted")), action: ladder.ActWatch, person: true, state: "A: running (booted)", why: "reset, elsewhere, snapshot do not exist yet"},
-		"paused by a disk":      {s: situation(fault.KindIOError, says("A", "paused", "I/O error")), action: ladder.ActWatch, person: true, state: "A: paused (I/O error)"},
-		"runs again":            {s: situation(fault.KindIOError, says("A", "running", "unpaused")), action: ladder.ActWatch, person: true},
-		"starting up":           {s: hung(says("A", "paused", "starting up")), action: ladder.ActWatch, person: true},
-		"a person paused it":    {s: hung(says("A", "paused", "user")), action: ladder.ActStandDown, why: "a person paused VM1"},
-		"a person stopped it":   {s: hung(says("A", "shut off", "destroyed"), says("B", "absent", "")), action: ladder.ActStandDown, why: "stays stopped"},
-		"shut down in order":    {s: hung(says("A", "shut off", "shutdown")), action: ladder.ActStandDown},
-		"stopped where it went": {s: hung(says("A", "absent", ""), says("B", "shut off", "shutdown")), action: ladder.ActStandDown},
+		"it runs":               {s: alert(says("A", "running", "booted")), action: ladder.ActWatch, person: true, state: "A: running (booted)", why: "nothing but a person can mend this"},
+		"paused by a disk":      {s: alert(says("A", "paused", "I/O error")), action: ladder.ActWatch, person: true, state: "A: paused (I/O error)"},
+		"starting up":           {s: alert(says("A", "paused", "starting up")), action: ladder.ActWatch, person: true},
+		"a person paused it":    {s: alert(says("A", "paused", "user")), action: ladder.ActStandDown, why: "a person paused VM1"},
+		"a person stopped it":   {s: alert(says("A", "shut off", "destroyed"), says("B", "absent", "")), action: ladder.ActStandDown, why: "stays stopped"},
+		"shut down in order":    {s: alert(says("A", "shut off", "shutdown")), action: ladder.ActStandDown},
+		"stopped where it went": {s: alert(says("A", "absent", ""), says("B", "shut off", "shutdown")), action: ladder.ActStandDown},
 		// The monitor tells that it crashed: until then nobody knows since when.
-		"it died":                   {s: hung(says("A", "shut off", "crashed")), action: ladder.ActWatch, person: true, state: "A: shut off (crashed)"},
+		"it died":                   {s: alert(says("A", "shut off", "crashed")), action: ladder.ActWatch, person: true, state: "A: shut off (crashed)"},
 		"never ran":                 {s: situation(fault.KindAlert, says("A", "shut off", "unknown")), action: ladder.ActWatch, person: true},
-		"its host is silent":        {s: hung(says("A", "silent", ""), says("B", "shut off", "shutdown")), action: ladder.ActWatch, person: true},
-		"gone":                      {s: hung(says("A", "absent", "")), action: ladder.ActWatch, person: true},
-		"active twice":              {s: hung(says("A", "running", ""), says("B", "running", "")), action: ladder.ActWatch, person: true, state: "VM1 is active on 2 hosts at once (A, B): stop the wrong copy by hand"},
+		"its host is silent":        {s: alert(says("A", "silent", ""), says("B", "shut off", "shutdown")), action: ladder.ActWatch, person: true},
+		"gone":                      {s: alert(says("A", "absent", "")), action: ladder.ActWatch, person: true},
+		"active twice":              {s: alert(says("A", "running", ""), says("B", "running", "")), action: ladder.ActWatch, person: true, state: "VM1 is active on 2 hosts at once (A, B): stop the wrong copy by hand"},
 		"a limit, made an incident": {s: situation(fault.KindCPU, says("A", "running", "booted")), action: ladder.ActWatch, why: "nothing but a person can mend this"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +87,7 @@ func TestNextWatches(t *testing.T) {
 
 func TestAPersonMayHaveItStarted(t *testing.T) {
 	for state, action := range map[string]ladder.Action{"shut off": ladder.ActClimb, "crashed": ladder.ActClimb, "running": ladder.ActWatch, "silent": ladder.ActWatch} {
-		s := situation(fault.KindHung, says("A", state, "unknown"))
+		s := situation(fault.KindAlert, says("A", state, "unknown"))
 		s.Asked = true
 		require.Equal(t, action, ladder.Next(s).Action, state)
 	}
@@ -135,7 +134,7 @@ func TestNextObserves(t *testing.T) {
 	} {
 		require.Equal(t, action, ladder.Next(observing(fault.KindCrashed, a)).Action, "looking is allowed")
 	}
-	d = ladder.Next(observing(fault.KindHung, says("A", "running", "booted")))
+	d = ladder.Next(observing(fault.KindAlert, says("A", "running", "booted")))
 	require.Equal(t, ladder.ActWatch, d.Action)
 	require.False(t, d.NeedsPerson)
 	require.Contains(t, d.Why, "observe mode: the site file says so")
@@ -152,7 +151,8 @@ func TestObserveTouchesNothing(t *testing.T) {
 		for i := range rapid.IntRange(0, 3).Draw(t, "hosts") {
 			s.Answers = append(s.Answers, says(string(rune('A'+i)), rapid.SampledFrom(states).Draw(t, "state"), rapid.SampledFrom(reasons).Draw(t, "reason")))
 		}
-		if d := ladder.Next(s); d.Action == ladder.ActClimb || d.Action == ladder.ActPerson || d.NeedsPerson {
+		s.Vital = &ladder.Vital{Why: "silent"}
+		if d := ladder.Next(s); d.Action == ladder.ActClimb || d.Action == ladder.ActApprove || d.Action == ladder.ActPerson || d.NeedsPerson {
 			t.Fatalf("%+v", d)
 		}
 	})

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -62,6 +63,9 @@ func makeLabRig(t *testing.T, o lab.Options, settings string) *labRig {
 
 	made, err := os.ReadFile(r.Info().SiteFile)
 	require.NoError(t, err)
+	if strings.Contains(settings, "\nmode:") {
+		made = bytes.Replace(made, []byte("\nmode: repair\n"), []byte("\n"), 1)
+	}
 	r.siteFile = filepath.Join(dir, "site.yaml")
 	require.NoError(t, os.WriteFile(r.siteFile, append(made, settings...), 0o644))
 	r.server = rig.Temporal(t)

@@ -30,6 +30,7 @@ var injections = []injection{
 	{action: "unhang", do: onTarget((*Cluster).UnhangVM), done: "the QEMU of %s goes on"},
 	{action: "hang-guest", do: onTarget((*Cluster).HangGuest), done: "the guest of %s hangs, and its QEMU is well"},
 	{action: "unhang-guest", do: onTarget((*Cluster).UnhangGuest), done: "the guest of %s goes on"},
+	{action: "corrupt-disk", do: onTarget((*Cluster).CorruptDisk), done: "the guest of %s will not get up the next time that it boots"},
 	{action: "mute-agent", do: onTarget((*Cluster).MuteAgent), done: "the guest agent of %s gives no answer"},
 	{action: "unmute-agent", do: onTarget((*Cluster).UnmuteAgent), done: "the guest agent of %s answers"},
 	{action: "stop-agent", do: onTarget((*Cluster).StopAgent), done: "the guest agent of %s was stopped"},

@@ -1,0 +1,73 @@
+package contract
+
+import (
+	"time"
+
+	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
+)
+
+// EvidenceInput asks for what there is to see of a VM, before something is done
+// to it that may destroy it.
+type EvidenceInput struct {
+	IncidentID string   `json:"incidentId"`
+	VM         fault.VM `json:"vm"`
+	Host       string   `json:"host"`
+	// Key says what it is for, such as the attempt: of one incident and key there is
+	// one set, however often it is asked for.
+	Key    string      `json:"key"`
+	Before ladder.Rung `json:"before,omitempty"` // what is about to be done
+	Dump   MemoryDump  `json:"dump,omitzero"`
+}
+
+// MemoryDump asks for the guest's memory as well. It holds whatever secrets the
+// guest had. Zero: it is not wanted.
+type MemoryDump struct {
+	// Pool is the host's storage pool, with a folder, that it is written to. It stays
+	// there until a person removes it.
+	Pool string `json:"pool,omitempty"`
+	// MaxBytes is the most memory that a VM may have for it.
+	MaxBytes uint64 `json:"maxBytes,omitempty"`
+	// Within is how long the repair waits for it; 0 means 1 min. The guest stands
+	// still meanwhile. A dump that takes longer goes on, and all that QEMU is asked
+	// until it has ended waits; only to destroy the VM ends it sooner.
+	Within time.Duration `json:"within,omitempty"`
+}
+
+// EvidenceResult is what was gathered. That something could not be had is part of
+// it, not an error.
+type EvidenceResult struct {
+	Set EvidenceSet `json:"set"`
+	// Already: it had been gathered before.
+	Already bool `json:"already,omitempty"`
+}
+
+// EvidenceSet is what was gathered at once. It holds no content: that is with the
+// worker.
+type EvidenceSet struct {
+	Key    string      `json:"key"`
+	Before ladder.Rung `json:"before,omitempty"`
+	Host   string      `json:"host,omitempty"`
+	// Worker is the machine of the worker that keeps it.
+	Worker string         `json:"worker,omitempty"`
+	At     time.Time      `json:"at"` // when it was complete, by the worker's clock
+	Items  []EvidenceItem `json:"items,omitempty"`
+	// Error is why there is none, or why it cannot be found any more.
+	Error string `json:"error,omitempty"`
+}
+
+// EvidenceItem is one piece of evidence, or why it could not be had.
+type EvidenceItem struct {
+	Name   string        `json:"name"` // such as screenshot.png
+	MIME   string        `json:"mime,omitempty"`
+	Bytes  int64         `json:"bytes,omitempty"`
+	SHA256 string        `json:"sha256,omitempty"` // in hex; empty: nobody has read it
+	At     time.Time     `json:"at"`
+	Took   time.Duration `json:"took,omitempty"`
+	// URL is where a worker serves it; empty: nowhere. Path is its file, on the
+	// machine of the worker, or on the VM's host if OnHost.
+	URL    string `json:"url,omitempty"`
+	Path   string `json:"path,omitempty"`
+	OnHost bool   `json:"onHost,omitempty"`
+	Error  string `json:"error,omitempty"`
+}

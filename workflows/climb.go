@@ -1,0 +1,245 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"holdfast/internal/contract"
+	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
+)
+
+// climb takes a rung once, and verifies what came of it.
+func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
+	// The story has told the fault, and how earlier tries failed.
+	if n := len(r.inc.Attempts); n > 0 {
+		r.note(ctx, fmt.Sprintf("try %d: %s it on %s", n+1, verb(d.Rung), d.Host))
+	} else {
+		r.note(ctx, strings.TrimPrefix(d.Why, r.inc.Fault.Why+": "))
+	}
+	r.people.ordered, r.unwell = "", ""
+	r.show(ctx, contract.StageOf(d.Rung), r.inc.NeedsPerson, fmt.Sprintf("%ss %s on %s", verb(d.Rung), r.inc.VM, d.Host))
+	if err := r.witness(ctx, d); err != nil {
+		return err
+	}
+	began := workflow.Now(ctx)
+	err := r.step(ctx, d)
+	if err != nil {
+		return r.stumbled(ctx, d, began, err)
+	}
+	r.waits = 0
+	r.setNeedsPerson(ctx, false)
+	found, err := r.verify(ctx, d.Host)
+	if err != nil {
+		return r.stumbled(ctx, d, began, err)
+	}
+	if !found.OK {
+		// What the undo is about to destroy is ours; what was shut off before it is not.
+		r.oursStopped = found.Active || d.Rung == ladder.RungSnapshot
+		r.thinkUnwell(found)
+		return r.failed(ctx, d, began, notWell(found))
+	}
+	r.undo.keep()
+	r.inc.Attempts = append(r.inc.Attempts, ladder.Attempt{Rung: d.Rung, Host: d.Host, Began: began, Ended: workflow.Now(ctx), OK: true})
+	return r.verified(ctx, found, contract.OutcomeRecovered)
+}
+
+// verb is what climbing a rung is called.
+func verb(r ladder.Rung) string {
+	if r == ladder.RungRestart {
+		return "start"
+	}
+	return string(r)
+}
+
+// step does what the rung is, up to where the VM should run.
+func (r *recovery) step(ctx workflow.Context, d ladder.Decision) error {
+	switch d.Rung {
+	case ladder.RungResume:
+		return r.press(ctx, d, act.Resume, "resumed")
+	case ladder.RungReset:
+		return r.press(ctx, d, act.Reset, "reset")
+	case ladder.RungSnapshot:
+		return r.revert(ctx, d)
+	}
+	return r.restart(ctx, d)
+}
+
+// press climbs a rung that leaves the VM's QEMU as it is.
+func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, done string) error {
+	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("%s %s on %s", d.Rung, r.inc.VM, d.Host), 30*time.Second)
+	var out contract.StepResult
+	if err := workflow.ExecuteActivity(actx, activity, contract.StepInput{VM: r.inc.VM, Host: d.Host}).Get(ctx, &out); err != nil {
+		return err
+	}
+	r.inc.Started = out.At
+	if out.Already {
+		r.note(ctx, fmt.Sprintf("%s already ran on %s", r.inc.VM, d.Host))
+	} else {
+		r.note(ctx, fmt.Sprintf("%s on %s in %s; it was %s", done, d.Host, out.Took.Round(time.Millisecond), out.Found))
+	}
+	return nil
+}
+
+// restart removes what is left of the VM, and starts it.
+func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
+	r.undo.before("remove a start that did not verify on "+d.Host, func(ctx workflow.Context) error {
+		return r.stopRemains(ctx, d.Host, false)
+	})
+	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
+		r.oursStopped = true // from here on it may have taken effect, whatever the answer
+		// Of one that seems to run the ladder has found that it is not well.
+		if err := r.stopRemains(ctx, d.Host, !r.legacy); err != nil {
+			return err
+		}
+	}
+	started, err := r.start(ctx, d.Host)
+	if err != nil {
+		return err
+	}
+	r.oursStopped = false
+	r.inc.Started = started.At
+	if started.Already {
+		r.note(ctx, fmt.Sprintf("%s already ran on %s", r.inc.VM, d.Host))
+	} else {
+		r.note(ctx, fmt.Sprintf("started on %s in %s; %s", d.Host, started.Took.Round(time.Millisecond), proofText(started.Proofs)))
+	}
+	return nil
+}
+
+// stumbled sorts out an activity that returned an error. Only a hypervisor that
+// said no counts as a failed try; where nothing is known, it looks again.
+func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.Time, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	text := failureText(err)
+	switch kind := failureType(err); {
+	case noWorker(err):
+		return r.hold(ctx, r.inc.Stage, r.backoff(), noWorkerText(r.inc.Site))
+	case kind == contract.ErrTypeTwoCopies:
+		// Doubt stops the machine. It goes on by itself when the doubt is gone.
+		// Nothing was started, so there is nothing to undo, and nothing that keeps
+		// a long wait from continuing as new.
+		r.undo.keep()
+		return r.doubt(ctx, text)
+	case kind == contract.ErrTypeStepFailed:
+		return r.failed(ctx, d, began, text)
+	case kind == contract.ErrTypeStartFailed, kind == contract.ErrTypeNotFound:
+		r.oursStopped = true // a half-made start may have to be removed
+		return r.failed(ctx, d, began, text)
+	}
+	return r.hold(ctx, r.inc.Stage, r.backoff(), text)
+}
+
+// failed records a try that failed and cleans up after it.
+func (r *recovery) failed(ctx workflow.Context, d ladder.Decision, began time.Time, text string) error {
+	if left := r.undo.unwind(ctx); len(left) > 0 {
+		text += "; and could not " + left[0]
+	}
+	r.inc.Attempts = append(r.inc.Attempts, ladder.Attempt{Rung: d.Rung, Host: d.Host, Began: began, Ended: workflow.Now(ctx), Error: text})
+	r.note(ctx, fmt.Sprintf("try %d failed: %s", len(r.inc.Attempts), text))
+	return nil
+}
+
+// thinkUnwell remembers that a VM runs and is not well, so that the next rung is
+// climbed: that it runs is not enough.
+func (r *recovery) thinkUnwell(found contract.VerifyResult) {
+	if !r.legacy && found.Why != "" && (found.Found.State == "running" || found.Found.State == "blocked") {
+		r.unwell = found.Why
+	}
+}
+
+// notWell is why a VM did not verify.
+func notWell(found contract.VerifyResult) string {
+	if found.Why != "" {
+		return found.Why
+	}
+	return "it did not stay running: " + found.Found.String()
+}
+
+// look finds out what the ladder has to know before it can decide.
+func (r *recovery) look(ctx workflow.Context, d ladder.Decision) error {
+	for {
+		err := r.lookFor(ctx, d)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		why := failureText(err)
+		if noWorker(err) {
+			why = noWorkerText(r.inc.Site)
+		}
+		if err := r.hold(ctx, contract.StageWait, r.backoff(), why); err != nil {
+			return err
+		}
+		// Much may have changed meanwhile.
+		if err := r.closing(ctx); err != nil {
+			return err
+		}
+		if err := r.inspect(ctx); err != nil {
+			return err
+		}
+		if again, _ := r.next(ctx); again.Action != ladder.ActLook || again.Look != d.Look || again.Host != d.Host {
+			return nil
+		}
+	}
+}
+
+func (r *recovery) lookFor(ctx workflow.Context, d ladder.Decision) error {
+	switch d.Look {
+	case ladder.LookVital:
+		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("look at the guest of %s on %s", r.inc.VM, d.Host), time.Minute)
+		in := contract.VitalInput{VM: r.inc.VM, Host: d.Host, Kind: r.inc.Fault.Kind, AgentExpected: r.agentExpected()}
+		var found ladder.Vital
+		if err := workflow.ExecuteActivity(actx, act.Vital, in).Get(ctx, &found); err != nil {
+			return err
+		}
+		r.vital = &found
+		r.note(ctx, fmt.Sprintf("looked at its guest: %s", found.Why))
+	case ladder.LookStock:
+		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("look for snapshots of %s on %s", r.inc.VM, d.Host), time.Minute)
+		in := contract.StockInput{VM: r.inc.VM, Host: d.Host, Before: r.inc.Fault.First, Name: r.input.Restore}
+		var found ladder.Stock
+		if err := workflow.ExecuteActivity(actx, act.Stock, in).Get(ctx, &found); err != nil {
+			return err
+		}
+		r.stock = &found
+	}
+	return nil
+}
+
+// decisionLimit bounds the decisions that an incident keeps: its first and its last.
+const decisionLimit = 40
+
+// answersKept is how many hosts' answers of nothing a decision keeps.
+const answersKept = 8
+
+// remember keeps a decision that differs from the one before, with what it was
+// made from, for those who ask why, or what another policy would have done.
+func (r *recovery) remember(ctx workflow.Context, s ladder.Situation, d ladder.Decision) {
+	if n := len(r.inc.Decisions); n > 0 {
+		last := r.inc.Decisions[n-1].Decision
+		if last.Action == d.Action && last.Rung == d.Rung && last.Host == d.Host && last.Why == d.Why {
+			return
+		}
+	}
+	s.Fault.Labels, s.Fault.Mode = r.inspection.Labels, r.inspection.Mode
+	s.Fault.Elsewhere, s.Fault.Votes, s.Fault.Evidence = nil, nil, nil
+	var kept []proof.Answer
+	for _, a := range s.Answers {
+		if !a.Absent || len(kept) < answersKept {
+			kept = append(kept, a)
+		}
+	}
+	s.Answers = kept
+	if len(r.inc.Decisions) >= decisionLimit {
+		r.inc.Decisions = append(r.inc.Decisions[:decisionLimit/2], r.inc.Decisions[decisionLimit/2+1:]...)
+	}
+	r.inc.Decisions = append(r.inc.Decisions, contract.Decided{At: workflow.Now(ctx), Situation: s, Decision: d})
+}

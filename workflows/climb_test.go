@@ -1,0 +1,94 @@
+package workflows_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+
+	"holdfast/internal/contract"
+	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
+	"holdfast/workflows"
+)
+
+func of(kind fault.Kind) fault.Fault {
+	f := crash("1")
+	f.Kind, f.Why = kind, "VM1 has "+string(kind)
+	return f
+}
+
+func (s site) mends(t *testing.T, kind fault.Kind) contract.Incident {
+	s.ExecuteWorkflow(workflows.RecoverVM, contract.RecoverInput{ID: "incident/s/VM1/1", Fault: of(kind)})
+	return s.incident(t)
+}
+
+func rungs(inc contract.Incident) (out []ladder.Rung) {
+	for _, a := range inc.Attempts {
+		out = append(out, a.Rung)
+	}
+	return out
+}
+
+func TestAHungGuestIsResetThenRestarted(t *testing.T) {
+	s := newSite(t)
+	s.inspects(inspection("running", "booted"))
+	s.OnActivity(s.act.Vital, mock.Anything, mock.Anything).Return(ladder.Vital{Reachable: true, Why: "it stands still"}, nil)
+	s.OnActivity(s.act.Reset, mock.Anything, mock.Anything).Return(contract.StepResult{At: began, Found: "A: running"}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Found: fault.Sighting{Host: "A", State: "running"}}, nil).Once()
+	s.OnActivity(s.act.StopRemains, mock.Anything, contract.StopRemainsInput{VM: vm1, Host: "A", Force: true}).Return(contract.StopRemainsResult{Stopped: true}, nil).Once()
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindHung)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Equal(t, []ladder.Rung{ladder.RungReset, ladder.RungRestart}, rungs(inc))
+	require.Contains(t, story(inc), "turned down reset: budget of 1 failure")
+	require.Len(t, inc.Decisions, 2)
+	for _, d := range inc.Decisions {
+		require.Equal(t, d.Decision, ladder.Next(d.Situation), "a decision can be made again from what is kept of it")
+	}
+}
+
+func TestAGuestThatIsWellAgainIsLeftAlone(t *testing.T) {
+	s := newSite(t)
+	s.inspects(inspection("running", "booted"))
+	s.OnActivity(s.act.Vital, mock.Anything, mock.Anything).Return(ladder.Vital{Well: true, Reachable: true, Why: "its guest agent answers"}, nil)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil)
+	inc := s.mends(t, fault.KindHung)
+	require.Equal(t, contract.OutcomeCleared, inc.Outcome, story(inc))
+	require.Empty(t, inc.Attempts)
+}
+
+// A VM whose disk has no room is resumed now and then, long after a person was
+// called, and needs nobody once there is room.
+func TestWhatWaitsForStorageResumesByItself(t *testing.T) {
+	s := newSite(t)
+	full := inspection("paused", "I/O error")
+	full.Policy.Budgets = map[ladder.Rung]int{ladder.RungResume: 2}
+	s.inspects(full)
+	again := contract.VerifyResult{Active: true, At: began, Found: fault.Sighting{Host: "A", State: "paused", Reason: "I/O error"}}
+	s.OnActivity(s.act.Resume, mock.Anything, mock.Anything).Return(contract.StepResult{At: began, Found: "A: paused (I/O error)"}, nil)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(again, nil).Times(6)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "unpaused"), nil).Once()
+	called := false
+	s.at(t, 30*time.Second, func(inc contract.Incident) { called = inc.NeedsPerson })
+	inc := s.mends(t, fault.KindNoSpace)
+	require.True(t, called)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.False(t, inc.NeedsPerson)
+	require.Len(t, inc.Attempts, 3, "what is tried meanwhile and fails is nothing new")
+}
+
+func TestAResetThatIsRefusedClimbs(t *testing.T) {
+	s := newSite(t)
+	s.inspects(inspection("crashed", "panicked"))
+	refused := temporal.NewNonRetryableApplicationError("no button", contract.ErrTypeStepFailed, nil)
+	s.OnActivity(s.act.Reset, mock.Anything, mock.Anything).Return(contract.StepResult{}, refused).Once()
+	s.OnActivity(s.act.StopRemains, mock.Anything, mock.Anything).Return(contract.StopRemainsResult{Stopped: true}, nil)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindPanicked)
+	require.Equal(t, []ladder.Rung{ladder.RungReset, ladder.RungRestart}, rungs(inc), story(inc))
+}
