@@ -41,7 +41,8 @@ func (a *Activities) Reset(ctx context.Context, in contract.StepInput) (contract
 	}
 	return a.step(ctx, in, func(p press) error {
 		p.note(pressed)
-		if before != pressed {
+		// One that is still as its guest left it was not reset, whatever was noted.
+		if before != pressed || p.found.State == string(hypervisor.StateCrashed) {
 			if err := p.host.Reset(p.ctx, in.VM.UUID); err != nil {
 				return err
 			}

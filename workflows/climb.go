@@ -233,7 +233,7 @@ func (r *recovery) remember(ctx workflow.Context, s ladder.Situation, d ladder.D
 	s.Fault.Elsewhere, s.Fault.Votes, s.Fault.Evidence = nil, nil, nil
 	var kept []proof.Answer
 	for _, a := range s.Answers {
-		if !a.Absent || len(kept) < answersKept {
+		if !a.Absent || a.Host == s.Fault.Host || len(kept) < answersKept {
 			kept = append(kept, a)
 		}
 	}

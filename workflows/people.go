@@ -154,14 +154,15 @@ func (r *recovery) takeIn(ctx workflow.Context, a contract.Act) contract.ActRepl
 }
 
 func (r *recovery) approve(p *contract.Proposal, a *contract.Act) string {
+	r.inc.Proposal = nil
 	if a.Rung == "" || a.Rung == p.Rung {
 		a.Rung = p.Rung
 		r.people.approved = append(r.people.approved, p.Rung)
-		r.inc.Proposal = nil
+		// Lighter rungs may have a new budget meanwhile: that is not what was approved.
+		r.people.ordered = p.Rung
 		return fmt.Sprintf("climbs %s now", p.Rung)
 	}
 	r.people.ordered = a.Rung
-	r.inc.Proposal = nil
 	return fmt.Sprintf("climbs %s now, instead of %s", a.Rung, p.Rung)
 }
 
@@ -203,6 +204,7 @@ func (r *recovery) unanswered(ctx workflow.Context, p *contract.Proposal) error 
 		r.inc.Proposal = nil
 	case ladder.FallbackApprove:
 		r.people.approved = append(r.people.approved, p.Rung)
+		r.people.ordered = p.Rung
 		r.inc.Proposal = nil
 	default:
 		p.Escalated = true

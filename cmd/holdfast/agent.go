@@ -34,9 +34,13 @@ memory errors (EDAC) and the number of disk requests. What the kernel does not h
 left out. /metrics, /healthz and /readyz are served there, too. Ready is whose
 heartbeat is written.
 
-Listen on an address that the monitors reach, best in the management network, and write
-it into the site file as the host's agent. It gives away load figures only, to everybody
-who reaches it, or, with --token-file, to those who have the token.
+With --token-file, workers that have the token also get the last 64 KiB of a VM's QEMU
+log (/var/log/libvirt/qemu), and of the file that its definition names for its serial
+port, as evidence of what a repair is about to destroy. Reading those takes root.
+
+Listen on an address that monitors and workers reach, best in the management network,
+and write it into the site file as the host's agent. Load figures it gives to everybody
+who reaches it, or, with --token-file, to those who have the token; logs to nobody else.
 
 The heartbeat must be on storage that every monitor has mounted, in a file of its own
 for each host. Its folder must exist.`,
@@ -79,7 +83,7 @@ func (a *app) runAgent(cmd *cobra.Command, f agentFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := telemetry.Listen(f.listen, o.Metrics, run.Ready, run.Route())
+	server, err := telemetry.Listen(f.listen, o.Metrics, run.Ready, run.Route(), run.LogRoute())
 	if err != nil {
 		return err
 	}

@@ -127,9 +127,11 @@ func TestDevSimulated(t *testing.T) {
 	d.ok(t, "sim fail-starts VM2 all")
 	d.ok(t, "sim kill VM2")
 	t.Run("a VM that was killed recovers", func(t *testing.T) { killedVMRecovers(t, d) })
+	t.Run("why it was repaired so", func(t *testing.T) { whyItWas(t, d) })
 	t.Run("words for the shell", func(t *testing.T) { completesWords(t, d) })
 	t.Run("what cannot be", func(t *testing.T) { refusals(t, d) })
 	t.Run("faults are seen, explained and over", func(t *testing.T) { faultsAreSeen(t, d) })
+	t.Run("a VM that a person holds", func(t *testing.T) { heldVM(t, d) })
 	t.Run("a VM that is only observed", func(t *testing.T) { observedVM(t, d) })
 	t.Run("a silent host is a warning", func(t *testing.T) { silentHost(t, d) })
 	t.Run("a person is needed, and helps", func(t *testing.T) { personHelps(t, d) })
@@ -177,6 +179,24 @@ func killedVMRecovers(t *testing.T, d devProcess) {
 	require.Equal(t, list[0].ID, strings.SplitN(d.ok(t, "incident watch "+inc.VM.UUID), ":", 2)[0], "a UUID is as good as a name")
 }
 
+func whyItWas(t *testing.T, d devProcess) {
+	require.Contains(t, d.ok(t, "incident show VM1 --decisions"), "hosts    ")
+	file := filepath.Join(t.TempDir(), "vm1.html")
+	require.Equal(t, file+"\n", d.ok(t, "incident report VM1 --to "+file))
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "restart on A")
+	_, errOut, code := d.holdfast(t, "incident report VM1 --to "+file)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errOut, "--force writes over it")
+	// The example observes, and the simulated site repairs.
+	example := filepath.Join("..", "..", "docs", "site.example.yaml")
+	out, errOut, code := d.holdfast(t, "policy test --incident VM1 --exit-code --policy "+example)
+	require.Equal(t, exitDiffers, code, errOut)
+	require.Contains(t, out, "observe: would restart on A")
+	require.NotContains(t, out, "This release decides", "the ladder decides again as it did")
+}
+
 func completesWords(t *testing.T, d devProcess) {
 	require.Equal(t, "VM1\nVM3\nVM2\nVM4\n:4\n", d.ok2(t, "__complete recover VM"))
 	require.Equal(t, "B\n:4\n", d.ok2(t, "__complete sim cut B"))
@@ -214,6 +234,7 @@ func faultsAreSeen(t *testing.T, d devProcess) {
 	_, errOut, code := d.holdfast(t, "explain VM99")
 	require.Equal(t, exitError, code)
 	require.Contains(t, errOut, `no VM "VM99"`)
+	d.ok(t, "vm annotate VM3 mode=observe") // so that it stays as it is
 	d.ok(t, "sim io-error VM3")
 	rig.Eventually(t, "the fault", func() error {
 		if list := d.ok(t, "faults --vm VM3 --level critical"); !strings.Contains(list, "critical  io-error  VM3  A") {
@@ -225,14 +246,68 @@ func faultsAreSeen(t *testing.T, d devProcess) {
 	require.NoError(t, json.Unmarshal([]byte(d.ok(t, "faults --vm VM3 -o json")), &out))
 	require.Len(t, out.Faults, 1)
 	require.Contains(t, d.ok(t, "explain VM3"), "VM3 on A: paused (I/O error)\n")
-	story, errOut, code := d.holdfast(t, "incident watch VM3 --wait 60s")
-	require.Equal(t, exitNeedsPerson, code, "%s%s", story, errOut)
-	require.Contains(t, errOut, "it closes by itself when that is over")
-	require.Contains(t, d.ok(t, "recover VM3"), "VM3: told incident/default/VM3/")
+	rig.Eventually(t, "what would be done", func() error {
+		if story, _, _ := d.holdfast(t, "incident show VM3"); !strings.Contains(story, "would resume VM3 on A because: ") {
+			return fmt.Errorf("is not in %s", story)
+		}
+		return nil
+	})
 	d.ok(t, "sim mend-disk VM3")
-	d.ok(t, "sim resume VM3")
-	require.Contains(t, d.ok(t, "incident watch VM3 --until-closed"), "cleared: it is over, as seen: A: running")
+	require.Contains(t, d.ok(t, "recover VM3 --watch"), "recovered: VM3 is running on A")
+	d.ok(t, "vm annotate VM3 mode-")
+	rig.Eventually(t, "that it is over", func() error {
+		if list := d.ok(t, "faults --vm VM3"); strings.Contains(list, "io-error") {
+			return fmt.Errorf("it is not: %s", list)
+		}
+		return nil
+	})
 	require.Empty(t, strings.TrimPrefix(d.ok(t, "faults --vm VM3"), "LEVEL  FAULT  OF  HOST  SINCE  WHY\n"))
+}
+
+func heldVM(t *testing.T, d devProcess) {
+	require.Contains(t, d.ok(t, "vm hold VM1 --reason elsewhere --dry-run"), "would change\n  + hold=")
+	require.Contains(t, d.ok(t, "vm hold VM1 --reason elsewhere"), " holds it: elsewhere\n")
+	earlier := len(d.incidents(t, "VM1"))
+	d.ok(t, "sim kill VM1")
+	rig.Eventually(t, "the incident", func() error {
+		if out, errOut, _ := d.holdfast(t, "incident show VM1"); !strings.Contains(out, ": held\n") {
+			return fmt.Errorf("is %s%s", out, errOut)
+		}
+		return nil
+	})
+	require.Len(t, d.incidents(t, "VM1"), earlier+1)
+	require.Contains(t, d.ok(t, "incident show VM1"), "waits for `holdfast vm release VM1`")
+	for line, says := range map[string]string{
+		"incident approve VM1 --reason x":                  "nothing waits for approval: it is in stage held",
+		"incident reject VM1 --reason x":                   "nothing waits for approval",
+		"incident resume VM1 --reason x":                   "it is not held",
+		"incident retry VM1":                               "it waits for nobody",
+		"incident hold incident/default/VM9/no --reason x": "there is no open incident incident/default/VM9/no",
+		"incident cancel VM3 --reason x":                   "there is no open incident",
+	} {
+		_, errOut, code := d.holdfast(t, line)
+		require.Equal(t, exitError, code, "%s: %s", line, errOut)
+		require.Contains(t, errOut, says, line)
+	}
+	_, errOut, code := d.holdfast(t, "incident hold VM1")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errOut, "say why, with --reason")
+	require.Contains(t, d.ok(t, "incident hold VM1 --reason mine --dry-run"), "would tell incident/default/VM1/")
+	require.Contains(t, d.ok(t, "incident hold VM1 --reason mine"), "does nothing more")
+	require.Contains(t, d.ok(t, "vm release VM1"), "  - hold=")
+	rig.Eventually(t, "it is still held, by itself", func() error {
+		if out, errOut, _ := d.holdfast(t, "incident show VM1"); !strings.Contains(out, "holds this incident: mine") || !strings.Contains(out, ": held\n") {
+			return fmt.Errorf("is %s%s", out, errOut)
+		}
+		return nil
+	})
+	require.Contains(t, d.ok(t, "incident resume VM1 --reason done --watch"), "recovered: VM1 is running on A")
+}
+
+func (d devProcess) incidents(t *testing.T, vm string) (list []starter.IncidentSummary) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(d.ok(t, "incident list --vm "+vm+" -o json")), &list))
+	return list
 }
 
 func observedVM(t *testing.T, d devProcess) {

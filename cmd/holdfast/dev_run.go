@@ -72,7 +72,10 @@ func (a *app) dev(ctx context.Context, site *config.Site, f devFlags) (err error
 		return errors.Join(err, all.stop())
 	}
 	defer temporal.Close()
-	r := role{site: site, temporal: temporal, namespace: orElse(a.namespace, client.DefaultNamespace), metrics: metrics, log: log}
+	if site.Evidence.Dir == "" {
+		site.Evidence.Dir = filepath.Join(f.data, "evidence")
+	}
+	r := role{site: site, listen: orElse(f.listen, site.Listen.Worker), temporal: temporal, namespace: orElse(a.namespace, client.DefaultNamespace), metrics: metrics, log: log}
 	err = a.devRoles(ctx, all, r, world, server, f)
 	return errors.Join(err, all.stop())
 }
@@ -92,7 +95,7 @@ func (a *app) devRoles(ctx context.Context, all *parts, r role, w world, server 
 		return err
 	}
 	ready := func() error { return errors.Join(work.Ready(), watch.Ready()) }
-	listening, err := telemetry.Listen(orElse(f.listen, r.site.Listen.Worker), r.metrics, ready, watch.routes()...)
+	listening, err := telemetry.Listen(r.listen, r.metrics, ready, append(work.routes(), watch.routes()...)...)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ const (
 	exitError       = 1
 	exitUsage       = 2
 	exitNeedsPerson = 3
+	exitDiffers     = 4
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -66,12 +67,15 @@ func report(w io.Writer, err error) int {
 	var bad usageError
 	var person needsPersonError
 	var site config.Errors
+	var differs differsError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &bad):
 		fmt.Fprintf(w, "holdfast: %s\nSee `%s --help`.\n", err, bad.command)
 		return exitUsage
+	case errors.As(err, &differs):
+		return exitDiffers
 	case errors.As(err, &person):
 		fmt.Fprintf(w, "holdfast: %s\n", err)
 		return exitNeedsPerson

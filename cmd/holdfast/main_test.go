@@ -91,6 +91,11 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"faults --level mjaor":                    `did you mean "major"?`,
 		"faults watch --level zzz":                "known: critical, major, warning",
 		"faults watch -o yaml":                    "as a table or as json",
+		"incident report":                         "holdfast incident report wants ID|WHAT|FILE.json",
+		"incident report VM1 --html=false":        "leaves no form to write it in",
+		"incident report VM1 --to - -o json":      "give one of them",
+		"incident report x.json --token-file t":   "may be anybody's",
+		"policy tset":                             `did you mean "test"?`,
 		"explain":                                 "holdfast explain wants VM|HOST",
 		"vm annotate":                             "holdfast vm annotate wants VM",
 		"vm annotate VM1 --dry-run":               "wants something to change",
@@ -119,7 +124,7 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 }
 
 func TestTemporalIsAway(t *testing.T) {
-	for _, line := range []string{"vm list", "host list", "recover VM1", "incident list", "incident show VM1", "incident watch VM1", "sim kill VM1",
+	for _, line := range []string{"vm list", "host list", "recover VM1", "incident list", "incident show VM1", "incident watch VM1", "incident report VM1", "sim kill VM1",
 		"faults", "faults watch", "explain VM1", "vm annotate VM1 tier=db"} {
 		t.Run(line, func(t *testing.T) {
 			out, errOut, code := holdfast(t, strings.Fields(line)...)
@@ -218,7 +223,7 @@ func TestVersion(t *testing.T) {
 func TestCompletionIsSilentWithoutTemporal(t *testing.T) {
 	for _, line := range [][]string{
 		{"recover", ""}, {"incident", "show", ""}, {"sim", "cut", ""}, {"vm", "list", "--host", ""}, {"incident", "list", "--vm", ""},
-		{"explain", ""}, {"vm", "annotate", ""}, {"faults", "--vm", ""},
+		{"explain", ""}, {"vm", "annotate", ""}, {"faults", "--vm", ""}, {"incident", "report", ""},
 	} {
 		out, _, code := holdfast(t, append([]string{"__complete"}, line...)...)
 		require.Equal(t, exitOK, code)
@@ -228,6 +233,8 @@ func TestCompletionIsSilentWithoutTemporal(t *testing.T) {
 	require.Contains(t, out, "crashed\nstart-failed\n")
 	out, _, _ = holdfast(t, "__complete", "faults", "--level", "")
 	require.Contains(t, out, "critical\nmajor\nwarning\n")
+	out, _, _ = holdfast(t, "__complete", "policy", "test", "--incident", "")
+	require.Equal(t, "json\n:8\n", out, "files of incidents, which need no Temporal")
 	out, _, _ = holdfast(t, "__complete", "vm", "list", "-o", "")
 	require.Contains(t, out, "table\njson\nyaml\n")
 }

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/activities"
 	"holdfast/internal/config"
+	kept "holdfast/internal/evidence"
 	"holdfast/internal/fault"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
@@ -66,14 +67,31 @@ type role struct {
 	hosts     *hypervisor.Site
 	temporal  client.Client
 	namespace string
+	listen    string // host:port of the worker
 	metrics   *telemetry.Metrics
 	log       *slog.Logger
 }
 
-func (r role) worker(injector activities.Injector) (*worker.Service, error) {
+func (r role) worker(injector activities.Injector) (*working, error) {
+	url, err := r.evidenceURL()
+	if err != nil {
+		return nil, err
+	}
+	w := &working{role: r}
+	if w.store, err = r.evidence(); err != nil {
+		return nil, err
+	}
+	if w.Service, err = r.service(w.store, url, injector); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (r role) service(store *kept.Store, url string, injector activities.Injector) (*worker.Service, error) {
 	acts, err := activities.New(activities.Options{
 		Site: r.site.Name, Hosts: r.hosts, Policy: r.site.Recovery.Policy(), PolicyFor: r.site.PolicyFor, Vote: r.vote,
 		CallTimeout: r.site.Monitor.CallTimeout, Logger: r.log, Injector: injector,
+		Evidence: store, EvidenceURL: url, EvidenceTimeout: r.site.Evidence.Timeout, Logs: r.logs,
 	})
 	if err != nil {
 		return nil, err
@@ -103,6 +121,8 @@ func (r role) vote(ctx context.Context, host string) []fault.Vote {
 type runner interface {
 	Run(ctx context.Context) error
 	Ready() error
+	// routes are what it answers beside metrics and health.
+	routes() []telemetry.Route
 }
 
 // serveRole runs a worker or a monitor on real hosts until the process is told
@@ -114,7 +134,7 @@ func (a *app) serveRole(cmd *cobra.Command, name, path string, listen func(*conf
 	if err != nil {
 		return err
 	}
-	r := role{site: site, log: log}
+	r := role{site: site, log: log, listen: listen(site)}
 	if r.hosts, err = libvirtSite(site, log); err != nil {
 		return err
 	}
@@ -138,11 +158,7 @@ func (a *app) serveRole(cmd *cobra.Command, name, path string, listen func(*conf
 	if err != nil {
 		return err
 	}
-	var more []telemetry.Route
-	if w, ok := run.(*watching); ok {
-		more = w.routes()
-	}
-	server, err := telemetry.Listen(listen(site), r.metrics, run.Ready, more...)
+	server, err := telemetry.Listen(r.listen, r.metrics, run.Ready, run.routes()...)
 	if err != nil {
 		return err
 	}

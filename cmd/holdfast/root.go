@@ -34,7 +34,8 @@ command (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS, .
 and its profiles); --address, --namespace and --profile override them.
 
 Exit codes: 0 done; 1 it failed, and the error says what to do; 2 the command line
-makes no sense; 3 the incident that was followed needs a person.`
+makes no sense; 3 the incident that was followed needs a person; 4 what was compared
+differs, where --exit-code asks for that.`
 
 func newRoot(out, errOut io.Writer) *cobra.Command {
 	a := &app{out: out, err: errOut}
@@ -64,7 +65,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	inGroup(root, groupRun, a.devCommand(), a.workerCommand(), a.monitorCommand(), a.agentCommand(), a.configCommand())
-	inGroup(root, groupOperate, a.faultsCommand(), a.explainCommand(), a.recoverCommand(), a.incidentCommand(), a.vmCommand(), a.hostCommand(), a.simCommand())
+	inGroup(root, groupOperate, a.faultsCommand(), a.explainCommand(), a.recoverCommand(), a.incidentCommand(), a.policyCommand(), a.vmCommand(), a.snapshotCommand(), a.hostCommand(), a.simCommand())
 	inGroup(root, groupOther, a.versionCommand())
 	return asGroup(root)
 }

@@ -37,6 +37,8 @@ var simActions = []simAction{
 		long: "Let the guest hang with a QEMU that is well: its CPUs execute nothing, and its agent does\nnot answer."},
 	{action: contract.SimUnhangGuest, target: "VM", short: "Let a guest that hangs go on",
 		long: "Let a guest go on after holdfast sim hang-guest."},
+	{action: contract.SimCorruptDisk, target: "VM", short: "Spoil what is on the disk of a VM",
+		long: "Spoil what is on the disk of a VM. Its guest runs on, and does not get up the next time\nthat it boots, until it is put back to a snapshot from before."},
 	{action: contract.SimMuteAgent, target: "VM", short: "Let the guest agent of a VM not answer",
 		long: "Let the guest agent of a VM not answer, while it holds its channel open. The guest runs\non: that alone is no fault, unless the agent is expected and the VM has just started."},
 	{action: contract.SimUnmuteAgent, target: "VM", short: "Let the guest agent of a VM answer again",

@@ -12,7 +12,10 @@ import (
 )
 
 // story tells an incident to a person.
-func story(w io.Writer, inc contract.Incident) {
+func story(w io.Writer, inc contract.Incident) { tellStory(w, inc, decisionList) }
+
+// tellStory tells it with its decisions in the given form.
+func tellStory(w io.Writer, inc contract.Incident, decisions func(io.Writer, contract.Incident)) {
 	state := string(inc.Stage)
 	switch {
 	case inc.Outcome != "":
@@ -32,9 +35,40 @@ func story(w io.Writer, inc contract.Incident) {
 	if inc.Fault.Frozen != "" {
 		rows = append(rows, []string{"Frozen", inc.Fault.Frozen})
 	}
+	if inc.Held != "" {
+		rows = append(rows, []string{"Held", inc.Held})
+	}
+	if p := inc.Proposal; p != nil {
+		rows = append(rows, []string{"Approve", approval(inc, p)})
+	}
 	if inc.Next != "" {
 		rows = append(rows, []string{"Next", inc.Next})
 	}
+	rows = append(rows, moments(inc)...)
+	if inc.More > 0 {
+		rows = append(rows, []string{"Reports", plural(inc.More, "further fault") + " while it was open"})
+	}
+	if len(inc.Evidence) > 0 {
+		rows = append(rows, []string{"Kept", keptEvidence(inc)})
+	}
+	columns(w, nil, rows)
+	// Ages are those at the time when the fault was last found true.
+	voteTable(w, inc.Fault.Votes, inc.Fault.Last)
+	evidenceTable(w, "Measured", inc.Fault.Evidence, inc.Fault.Last)
+	attempts(w, inc)
+	people(w, inc)
+	decisions(w, inc)
+	if len(inc.Timeline) > 0 {
+		fmt.Fprint(w, "\nTimeline\n")
+		for _, e := range inc.Timeline {
+			fmt.Fprintln(w, "  "+entryLine(inc, e))
+		}
+	}
+}
+
+// moments are when what happened.
+func moments(inc contract.Incident) [][]string {
+	var rows [][]string
 	for _, t := range []struct {
 		what string
 		at   time.Time
@@ -43,20 +77,7 @@ func story(w io.Writer, inc contract.Incident) {
 			rows = append(rows, []string{t.what, fmt.Sprintf("%s  %s", t.at.UTC().Format("2006-01-02 15:04:05.000 MST"), after(inc, t.at))})
 		}
 	}
-	if inc.More > 0 {
-		rows = append(rows, []string{"Reports", plural(inc.More, "further fault") + " while it was open"})
-	}
-	columns(w, nil, rows)
-	// Ages are those at the time when the fault was last found true.
-	voteTable(w, inc.Fault.Votes, inc.Fault.Last)
-	evidenceTable(w, "Measured", inc.Fault.Evidence, inc.Fault.Last)
-	attempts(w, inc)
-	if len(inc.Timeline) > 0 {
-		fmt.Fprint(w, "\nTimeline\n")
-		for _, e := range inc.Timeline {
-			fmt.Fprintln(w, "  "+entryLine(inc, e))
-		}
-	}
+	return rows
 }
 
 // whatAndWhere says what the incident is about.

@@ -11,6 +11,7 @@ domain, known by its UUID. The name is for people, and either will do wherever a
 wants a VM.`,
 		Example: `  holdfast vm list
   holdfast vm list --host kvm1
-  holdfast vm annotate VM1 tier=db`,
-	}, a.vmListCommand(), a.vmAnnotateCommand())
+  holdfast vm annotate VM1 tier=db
+  holdfast vm hold VM1 --reason "moving its disk"`,
+	}, a.vmListCommand(), a.vmAnnotateCommand(), a.vmHoldCommand(), a.vmReleaseCommand())
 }

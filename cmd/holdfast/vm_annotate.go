@@ -27,6 +27,7 @@ of the domain, which goes where the VM goes; nothing else of the definition chan
   tier=db         a label, by which classes and rules of the site file select VMs
   mode=observe    its faults are told and nothing is touched; mode=repair is the reverse
   cpu.raise=95    of the rule cpu, for this VM: raise, clear, for (such as 10m) or off
+  hold=WHY        hands off: see holdfast vm hold
   agent=expected  a guest agent answers in the VM, so that its silence means something
 
 KEY- takes away what was set, cpu.- all of a rule. The change is made through the VM's
@@ -132,6 +133,9 @@ func settings(element string) []string {
 	}
 	if p.AgentExpected {
 		out = append(out, "agent=expected")
+	}
+	if p.Held != "" {
+		out = append(out, "hold="+p.Held)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Labels)) {
 		out = append(out, name+"="+p.Labels[name])

@@ -32,6 +32,8 @@ const (
 	beforeStart   = "before the start"
 	afterStart    = "after the start, before it is recorded"
 	duringVerify  = "during verify"
+	// duringVerifyOf is the same of a VM that was not started.
+	duringVerifyOf = "during verify, started by nobody"
 	// atGate does not kill: the start waits until the file of gateEnv is gone.
 	atGate = "at the gate"
 )
@@ -56,7 +58,7 @@ func crashWorker(point, siteFile string) error {
 		return err
 	}
 	defer set.Close()
-	acts, err := activities.New(activities.Options{Site: site.Name, Hosts: set, Policy: site.Recovery.Policy(), CallTimeout: site.Monitor.CallTimeout})
+	acts, err := activities.New(activities.Options{Site: site.Name, Hosts: set, Policy: site.Recovery.Policy(), PolicyFor: site.PolicyFor, CallTimeout: site.Monitor.CallTimeout})
 	if err != nil {
 		return err
 	}
@@ -80,6 +82,7 @@ type crashHost struct {
 	point      string
 	afterStart atomic.Int32 // looks since a start took
 	started    atomic.Bool
+	pressed    atomic.Bool // a VM that was not started was made to run
 }
 
 func (h *crashHost) die(at string) {
@@ -94,6 +97,9 @@ func (h *crashHost) Domain(ctx context.Context, uuid string) (hypervisor.Domain,
 	if h.started.Load() && h.afterStart.Add(1) > 2 {
 		// The first look belongs to the start itself, the second begins the verification.
 		h.die(duringVerify)
+	}
+	if h.pressed.Load() && h.afterStart.Add(1) > 2 {
+		h.die(duringVerifyOf)
 	}
 	return h.Host.Domain(ctx, uuid)
 }
@@ -111,6 +117,42 @@ func (h *crashHost) Start(ctx context.Context, uuid string) error {
 	h.started.Store(true)
 	h.die(afterStart)
 	return nil
+}
+
+// around dies before or after something is done to a VM.
+func (h *crashHost) around(what string, do func() error) error {
+	h.die("before " + what)
+	if err := do(); err != nil {
+		return err
+	}
+	h.die("after " + what)
+	return nil
+}
+
+func (h *crashHost) Destroy(ctx context.Context, uuid string) error {
+	return h.around("destroy", func() error { return h.Host.Destroy(ctx, uuid) })
+}
+
+func (h *crashHost) Reset(ctx context.Context, uuid string) error {
+	return h.around("reset", func() error { return h.Host.Reset(ctx, uuid) })
+}
+
+func (h *crashHost) Resume(ctx context.Context, uuid string) error {
+	err := h.around("resume", func() error { return h.Host.Resume(ctx, uuid) })
+	h.pressed.Store(err == nil)
+	return err
+}
+
+func (h *crashHost) CreateSnapshot(ctx context.Context, uuid string, o hypervisor.SnapshotOptions) (made hypervisor.Snapshot, err error) {
+	err = h.around("snapshot", func() error {
+		made, err = h.Host.CreateSnapshot(ctx, uuid, o)
+		return err
+	})
+	return made, err
+}
+
+func (h *crashHost) RevertSnapshot(ctx context.Context, uuid, name string) error {
+	return h.around("revert", func() error { return h.Host.RevertSnapshot(ctx, uuid, name) })
 }
 
 // awaitGate says that the start has come, and holds it until the test opens the gate.
