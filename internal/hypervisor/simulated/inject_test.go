@@ -22,7 +22,7 @@ func TestInjectKnowsEveryActionOfTheContract(t *testing.T) {
 		contract.SimFillMemory, contract.SimSlowDisk, contract.SimDropPackets, contract.SimCalm, contract.SimPowerOff,
 		contract.SimPowerOn, contract.SimCut, contract.SimHeal, contract.SimHangLibvirtd, contract.SimKillLibvirtd,
 		contract.SimStartLibvirtd, contract.SimLosePool, contract.SimRestorePool, contract.SimFillPool,
-		contract.SimLoadHost, contract.SimFillHostMemory, contract.SimCalmHost,
+		contract.SimLoadHost, contract.SimFillHostMemory, contract.SimCalmHost, contract.SimCorruptDisk,
 	}, simulated.Actions())
 }
 
