@@ -81,6 +81,20 @@ func TestWhatWaitsForStorageResumesByItself(t *testing.T) {
 	require.Len(t, inc.Attempts, 3, "what is tried meanwhile and fails is nothing new")
 }
 
+// A VM that is resumed in vain runs for a moment, and a monitor says that it is over.
+func TestWhatPausesAgainIsNotOver(t *testing.T) {
+	s := newSite(t)
+	s.inspects(inspection("paused", "I/O error"))
+	again := contract.VerifyResult{Active: true, At: began, Found: fault.Sighting{Host: "A", State: "paused", Reason: "I/O error"}}
+	s.OnActivity(s.act.Resume, mock.Anything, mock.Anything).Return(contract.StepResult{At: began, Found: "A: paused (I/O error)"}, nil)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(again, nil).Times(3)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "unpaused"), nil).Once()
+	s.clears(50*time.Millisecond, "1")
+	inc := s.mends(t, fault.KindIOError)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Len(t, inc.Attempts, 4)
+}
+
 func TestAResetThatIsRefusedClimbs(t *testing.T) {
 	s := newSite(t)
 	s.inspects(inspection("crashed", "panicked"))

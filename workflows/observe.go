@@ -54,6 +54,25 @@ func (r *recovery) watch(ctx workflow.Context, d ladder.Decision) error {
 	return r.confirm(ctx)
 }
 
+// closing ends the incident when its last fault is over. A VM that is resumed in
+// vain runs for a moment, which a monitor takes for the end of it: where its host
+// shows what is wrong, the host is asked.
+func (r *recovery) closing(ctx workflow.Context) error {
+	if r.over == "" || r.legacy || !ladder.Shows(r.inc.Fault.Kind) {
+		return r.vigil.closing(ctx)
+	}
+	if err := r.inspect(ctx); err != nil {
+		return err
+	}
+	for _, a := range r.inspection.Answers {
+		if a.Active && a.State == "paused" && a.Reason != "user" {
+			r.over = ""
+			return nil
+		}
+	}
+	return r.vigil.closing(ctx)
+}
+
 // tell adds a line to the story, once for each key.
 func (r *recovery) tell(ctx workflow.Context, stage contract.Stage, key, text string) {
 	r.inc.Stage = stage

@@ -129,6 +129,11 @@ func Lasts(k fault.Kind) bool {
 	return true
 }
 
+// Shows reports a kind of fault that the VM's own host shows: it is paused.
+func Shows(k fault.Kind) bool {
+	return k == fault.KindIOError || k == fault.KindNoSpace || k == fault.KindPaused
+}
+
 // watched reports a fault that nobody but a person can do anything about.
 func watched(s Situation) bool {
 	if s.Legacy {
