@@ -41,9 +41,10 @@ import (
 var sets = map[string]func(*testing.T){
 	"repair": recordRepairs, // takes over 15 minutes: a guardian's quiet spell
 	"watch":  recordWatching,
+	"ladder": recordLadders,
 }
 
-var record = flag.String("record", "", "record a set of histories into testdata: repair or watch")
+var record = flag.String("record", "", "record a set of histories into testdata: repair, watch or ladder")
 
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")

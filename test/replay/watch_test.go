@@ -113,9 +113,9 @@ func recordWatching(t *testing.T) {
 	r.questions(t)
 }
 
-// watchedVMs hang: one until that is over, one until it dies.
+// watchedVMs are at their limit: one until that is over, one until it dies.
 func (r watchRig) watchedVMs(t *testing.T) {
-	hung := r.vmFault(t, "VM1", fault.KindHung, "")
+	hung := r.vmFault(t, "VM1", fault.KindCPU, "")
 	r.report(t, hung)
 	r.incident(t, "VM1", inStage(contract.StageWatch))
 	alert := r.vmFault(t, "VM1", fault.KindAlert, "")
@@ -129,7 +129,7 @@ func (r watchRig) watchedVMs(t *testing.T) {
 	r.annotate(t, "VM1")
 	saveSoFar(t, r.c, contract.GuardianID(rig.Site, hung.VM.UUID), "watched-and-annotated")
 
-	hung = r.vmFault(t, "VM2", fault.KindHung, "")
+	hung = r.vmFault(t, "VM2", fault.KindCPU, "")
 	r.report(t, hung)
 	r.incident(t, "VM2", inStage(contract.StageWatch))
 	died := r.vmFault(t, "VM2", fault.KindCrashed, "")
