@@ -201,7 +201,10 @@ func (l *Lab) onHost(ctx context.Context, i *Injection, host Host) error {
 		}
 		i.PID = processes.libvirtd.PID
 		i.At = time.Now().UTC()
-		return unix.Kill(i.PID, signal)
+		if err := unix.Kill(i.PID, signal); err != nil || signal != unix.SIGKILL {
+			return err
+		}
+		return l.libvirtdGone(ctx, host, i.PID)
 	case FaultStartLibvirtd:
 		i.At = time.Now().UTC()
 		if processes.libvirtd != nil {
@@ -213,6 +216,24 @@ func (l *Lab) onHost(ctx context.Context, i *Injection, host Host) error {
 		return l.startDaemons(ctx, host)
 	}
 	return fmt.Errorf("unknown fault %q", i.Fault)
+}
+
+// libvirtdGone waits until a libvirtd that was killed has ended: on a busy machine
+// that takes a while, in which it would be taken for one that need not be started.
+func (l *Lab) libvirtdGone(ctx context.Context, host Host, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, libvirtdStart)
+	defer cancel()
+	for {
+		now, err := l.hostProcesses(host)
+		if err != nil || now.libvirtd == nil || now.libvirtd.PID != pid {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("libvirtd on host %s (process %d) does not end: %w", host.Name, pid, ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 func (l *Lab) setLink(ctx context.Context, host Host, up bool) error {
