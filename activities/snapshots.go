@@ -117,8 +117,12 @@ func (a *Activities) Stock(ctx context.Context, in contract.StockInput) (ladder.
 	}
 	defer keepAlive(ctx)()
 	all, err := a.snapshots(ctx, h, in.VM.UUID)
-	if err != nil {
+	switch {
+	case err != nil && (isNotFound(err) || isUnanswered(err)):
 		return out, a.snapshotRefused(in.Host, err)
+	case err != nil: // it will say so the next time as well
+		out.SnapshotWhy = brief(err)
+		return out, nil
 	}
 	if in.Name != "" {
 		i := slices.IndexFunc(all, func(s contract.Snapshot) bool { return s.Name == in.Name })

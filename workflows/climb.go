@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	} else {
 		r.note(ctx, strings.TrimPrefix(d.Why, r.inc.Fault.Why+": "))
 	}
+	ordered := r.people.ordered
 	r.people.ordered, r.unwell = "", ""
 	r.show(ctx, contract.StageOf(d.Rung), r.inc.NeedsPerson, fmt.Sprintf("%ss %s on %s", verb(d.Rung), r.inc.VM, d.Host))
 	if err := r.witness(ctx, d); err != nil {
@@ -28,6 +30,9 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	began := workflow.Now(ctx)
 	err := r.step(ctx, d)
 	if err != nil {
+		if !counts(err) {
+			r.people.ordered = ordered // it was not tried yet
+		}
 		return r.stumbled(ctx, d, began, err)
 	}
 	r.waits = 0
@@ -38,7 +43,8 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	}
 	if !found.OK {
 		// What the undo is about to destroy is ours; what was shut off before it is not.
-		r.oursStopped = found.Active || d.Rung == ladder.RungSnapshot
+		runs := found.Found.State == "running" || found.Found.State == "blocked"
+		r.oursStopped = d.Rung == ladder.RungSnapshot || d.Rung == ladder.RungRestart && found.Active && !runs
 		r.thinkUnwell(found)
 		return r.failed(ctx, d, began, notWell(found))
 	}
@@ -92,7 +98,8 @@ func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
 		r.oursStopped = true // from here on it may have taken effect, whatever the answer
 		// Of one that seems to run the ladder has found that it is not well.
-		if err := r.stopRemains(ctx, d.Host, !r.legacy); err != nil {
+		runs := at.State == "running" || at.State == "blocked"
+		if err := r.stopRemains(ctx, d.Host, runs && !r.legacy); err != nil {
 			return err
 		}
 	}
@@ -124,7 +131,9 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 		// Doubt stops the machine. It goes on by itself when the doubt is gone.
 		// Nothing was started, so there is nothing to undo, and nothing that keeps
 		// a long wait from continuing as new.
-		r.undo.keep()
+		if d.Rung != ladder.RungSnapshot {
+			r.undo.keep()
+		}
 		return r.doubt(ctx, text)
 	case kind == contract.ErrTypeStepFailed:
 		return r.failed(ctx, d, began, text)
@@ -135,8 +144,23 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 	return r.hold(ctx, r.inc.Stage, r.backoff(), text)
 }
 
+// counts reports an error after which a try has failed: somebody said no.
+func counts(err error) bool {
+	switch failureType(err) {
+	case contract.ErrTypeStepFailed, contract.ErrTypeStartFailed, contract.ErrTypeNotFound:
+		return true
+	}
+	return false
+}
+
+// spend takes back the approval of a rung that was climbed: each time is asked for.
+func (r *recovery) spend(rung ladder.Rung) {
+	r.people.approved = slices.DeleteFunc(r.people.approved, func(a ladder.Rung) bool { return a == rung })
+}
+
 // failed records a try that failed and cleans up after it.
 func (r *recovery) failed(ctx workflow.Context, d ladder.Decision, began time.Time, text string) error {
+	r.spend(d.Rung)
 	if left := r.undo.unwind(ctx); len(left) > 0 {
 		text += "; and could not " + left[0]
 	}

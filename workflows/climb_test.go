@@ -106,3 +106,20 @@ func TestAResetThatIsRefusedClimbs(t *testing.T) {
 	inc := s.mends(t, fault.KindPanicked)
 	require.Equal(t, []ladder.Rung{ladder.RungReset, ladder.RungRestart}, rungs(inc), story(inc))
 }
+
+// A monitor calls a hang over when its VM is stopped, also when it is this incident
+// that stopped it: that ends nothing.
+func TestOurOwnStopEndsNothing(t *testing.T) {
+	s := newSite(t)
+	s.inspects(inspection("running", "booted"), inspection("shut off", "destroyed"))
+	s.OnActivity(s.act.Vital, mock.Anything, mock.Anything).Return(ladder.Vital{Why: "its QEMU does not answer"}, nil)
+	s.OnActivity(s.act.StopRemains, mock.Anything, mock.Anything).Return(contract.StopRemainsResult{Stopped: true}, nil)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("B may be running it", contract.ErrTypeTwoCopies, nil)).Times(3)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	s.clears(10*time.Millisecond, "1")
+	inc := s.mends(t, fault.KindHung)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Len(t, inc.Attempts, 1)
+	require.True(t, inc.Attempts[0].OK, story(inc))
+}

@@ -13,7 +13,7 @@ import (
 // observe says what would be done, does nothing, and looks again now and then.
 // A person who asks is obeyed.
 func (r *recovery) observe(ctx workflow.Context, d ladder.Decision) error {
-	if r.gone != "" {
+	if r.gone != "" && !r.unfinished() {
 		return r.done(ctx, contract.OutcomeCleared, r.gone)
 	}
 	r.waits++
@@ -58,6 +58,11 @@ func (r *recovery) watch(ctx workflow.Context, d ladder.Decision) error {
 // vain runs for a moment, which a monitor takes for the end of it: where its host
 // shows what is wrong, the host is asked.
 func (r *recovery) closing(ctx workflow.Context) error {
+	if r.over != "" && r.unfinished() {
+		// What a monitor saw is our own doing: it calls a fault over whose VM we stopped.
+		r.over = ""
+		return nil
+	}
 	if r.over == "" || r.legacy || !ladder.Shows(r.inc.Fault.Kind) {
 		return r.vigil.closing(ctx)
 	}
@@ -71,6 +76,12 @@ func (r *recovery) closing(ctx workflow.Context) error {
 		}
 	}
 	return r.vigil.closing(ctx)
+}
+
+// unfinished: this incident has done something to the VM that did not end well, so
+// that nobody's word but an inspection's ends it.
+func (r *recovery) unfinished() bool {
+	return !r.legacy && (r.oursStopped || len(r.undo.steps) > 0 || r.unwell != "")
 }
 
 // tell adds a line to the story, once for each key.

@@ -223,7 +223,7 @@ func orEscalate(f ladder.Fallback) ladder.Fallback {
 
 // heldBack does nothing, because a person wants it so, and looks now and then.
 func (r *recovery) heldBack(ctx workflow.Context, d ladder.Decision) error {
-	if r.gone != "" && len(r.inc.Also) == 0 {
+	if r.gone != "" && len(r.inc.Also) == 0 && !r.unfinished() {
 		return r.done(ctx, contract.OutcomeCleared, r.gone)
 	}
 	r.waits++

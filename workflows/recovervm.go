@@ -104,7 +104,7 @@ func newRecovery(ctx workflow.Context, in contract.RecoverInput) *recovery {
 
 // run looks, decides and acts until the incident is done.
 func (r *recovery) run(ctx workflow.Context) error {
-	if r.inc.NeedsPerson && r.inc.Stage == contract.StageNeedsPerson {
+	if r.inc.NeedsPerson && r.inc.Stage == contract.StageNeedsPerson && r.inc.Proposal == nil {
 		if err := r.awaitPerson(ctx); err != nil {
 			return err
 		}
@@ -142,6 +142,9 @@ func (r *recovery) decide(ctx workflow.Context) (ladder.Decision, error) {
 	}
 	for _, t := range d.Turned {
 		r.note(ctx, fmt.Sprintf("turned down %s: %s", t.Rung, t.Why))
+		if t.Rung == r.people.ordered {
+			r.people.ordered = "" // or it would be climbed once it suits, hours later
+		}
 	}
 	r.remember(ctx, s, d)
 	return d, nil

@@ -44,6 +44,9 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 		return out, err
 	}
 	defer g.snapping.Unlock()
+	if op := g.current(); op != nil && req.Verb != contract.SnapshotList { // since it was validated
+		return out, temporal.NewNonRetryableApplicationError(op.ID+" has the VM: wait until it is over, or cancel it", contract.ErrTypeBadInput, nil)
+	}
 	in := req.SnapshotInput
 	if req.Verb == contract.SnapshotRestore {
 		in.Verb = contract.SnapshotList

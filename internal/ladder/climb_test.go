@@ -63,7 +63,13 @@ func TestClimb(t *testing.T) {
 		"a snapshot is approved": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
 			s.Tried, s.Stock, s.Approved = failedAgo(5, 4, 3, 2, 1), stock, r(ladder.RungSnapshot)
 		}, action: ladder.ActClimb, rung: ladder.RungSnapshot, turned: r(ladder.RungRestart, ladder.RungElsewhere)},
-		"a snapshot is wanted": {kind: fault.KindRequested, found: runs, change: func(s *ladder.Situation) { s.Stock, s.Ordered = stock, ladder.RungSnapshot }, action: ladder.ActClimb, rung: ladder.RungSnapshot},
+		"approved, and well by now": {kind: fault.KindCrashed, found: runs, change: func(s *ladder.Situation) { s.Stock, s.Ordered = stock, ladder.RungSnapshot }, action: ladder.ActVerify},
+		"approved, and stopped by a person": {kind: fault.KindCrashed, found: says("A", "shut off", "shutdown"),
+			change: func(s *ladder.Situation) { s.Stock, s.Ordered = stock, ladder.RungSnapshot }, action: ladder.ActStandDown},
+		"approved, and hung": {kind: fault.KindHung, found: runs,
+			change: func(s *ladder.Situation) { s.Vital, s.Stock, s.Ordered = silent, stock, ladder.RungSnapshot }, action: ladder.ActClimb, rung: ladder.RungSnapshot},
+		"a snapshot being made": {kind: fault.KindPaused, found: says("A", "paused", "creating snapshot"), action: ladder.ActWait},
+		"a snapshot is wanted":  {kind: fault.KindRequested, found: runs, change: func(s *ladder.Situation) { s.Stock, s.Ordered = stock, ladder.RungSnapshot }, action: ladder.ActClimb, rung: ladder.RungSnapshot},
 		"a snapshot is wanted that is gone": {kind: fault.KindRequested, found: runs, change: func(s *ladder.Situation) { s.Ordered = ladder.RungSnapshot },
 			action: ladder.ActVerify, turned: r(ladder.RungSnapshot)},
 		"a ladder of the site's": {kind: fault.KindIOError, found: io, change: func(s *ladder.Situation) { s.Policy.Ladder = r(ladder.RungRestart) }, action: ladder.ActClimb, rung: ladder.RungRestart},

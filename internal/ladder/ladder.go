@@ -138,6 +138,16 @@ func Next(s Situation) Decision {
 // decide handles a VM that should run and does not.
 func decide(s Situation) Decision {
 	active := activeAnswers(s.Answers)
+	if s.Ordered != "" && s.Fault.Kind != fault.KindRequested {
+		// What was approved is no longer wanted where the VM is well by now, or a
+		// person has stopped it.
+		plain := s
+		plain.Ordered = ""
+		switch d := decide(plain); {
+		case d.Action == ActVerify, d.Action == ActStandDown, d.Action == ActWait, d.Look == LookVital:
+			return d
+		}
+	}
 	if at, ok := ordered(s, active); ok {
 		return climb(s, at)
 	}
@@ -193,10 +203,10 @@ func decideActive(s Situation, active []proof.Answer) Decision {
 			return climb(s, at)
 		case "user":
 			return Decision{Action: ActStandDown, Host: at.Host, Why: "a person paused it"}
-		case "migrating", "saving", "dumping", "snapshot":
+		case "migrating", "post-copy", "saving", "dumping", "snapshot", "creating snapshot", "shutting down":
 			return wait(s, fmt.Sprintf("%s is %s on %s", s.Fault.VM, at.Reason, at.Host))
 		}
-		if !s.Legacy {
+		if !s.Legacy && at.Reason != "from snapshot" && at.Reason != "post-copy failed" {
 			return climb(s, at)
 		}
 	}
