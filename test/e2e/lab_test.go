@@ -47,7 +47,7 @@ func TestLab(t *testing.T) {
 		require.NoError(t, err)
 		inc := r.closed(t, "VM3", earlier, contract.OutcomeRecovered)
 		require.Equal(t, fault.KindPanicked, inc.Fault.Kind)
-		r.startedOnce(t, before)
+		r.rebooted(t, before) // a reset is the first rung
 		worker.Kill()
 	})
 
