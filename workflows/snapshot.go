@@ -6,11 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
-	"holdfast/internal/fault"
 )
 
 func (g *guardian) validateSnapshot(req contract.SnapshotRequest) error {
@@ -29,10 +27,8 @@ func (g *guardian) validateSnapshot(req contract.SnapshotRequest) error {
 		return errors.New("name is empty: say which snapshot")
 	case req.Verb == contract.SnapshotCreate && strings.HasPrefix(req.Name, contract.KeptPrefix):
 		return fmt.Errorf("names that begin with %s are for what Holdfast keeps before it puts a VM back", contract.KeptPrefix)
-	case g.current() != nil:
-		return fmt.Errorf("%s has the VM: wait until it is over, or cancel it", g.current().ID)
 	}
-	return nil
+	return g.busy()
 }
 
 // snapshot does what a person wants of the VM's snapshots, one thing at a time.
@@ -44,8 +40,8 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 		return out, err
 	}
 	defer g.snapping.Unlock()
-	if op := g.current(); op != nil && req.Verb != contract.SnapshotList { // since it was validated
-		return out, temporal.NewNonRetryableApplicationError(op.ID+" has the VM: wait until it is over, or cancel it", contract.ErrTypeBadInput, nil)
+	if err := g.busy(); err != nil && req.Verb != contract.SnapshotList { // since it was validated
+		return out, refused("%s", err)
 	}
 	in := req.SnapshotInput
 	if req.Verb == contract.SnapshotRestore {
@@ -53,7 +49,7 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 	}
 	actx := onSite(ctx, g.in.Site, fmt.Sprintf("%s snapshots of %s on %s for %s", req.Verb, g.in.VM, in.Host, req.By), snapshotTime)
 	if err := workflow.ExecuteActivity(actx, act.Snapshot, in).Get(ctx, &out); err != nil {
-		return out, temporal.NewNonRetryableApplicationError(failureText(explain(err, g.in.Site)), failureType(err), nil)
+		return out, g.said(err)
 	}
 	g.lastActive = workflow.Now(ctx)
 	if req.Verb != contract.SnapshotRestore {
@@ -63,26 +59,15 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 }
 
 func (g *guardian) restoreSnapshot(ctx workflow.Context, req contract.SnapshotRequest, have contract.SnapshotReply) (contract.SnapshotReply, error) {
-	refuse := func(format string, args ...any) (contract.SnapshotReply, error) {
-		return contract.SnapshotReply{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), contract.ErrTypeBadInput, nil)
-	}
 	i := slices.IndexFunc(have.Snapshots, func(s contract.Snapshot) bool { return s.Name == req.Name })
 	if i < 0 {
-		return refuse("%s has no snapshot %q on %s: `holdfast snapshot list %s` shows what there is", g.in.VM, req.Name, req.Host, g.in.VM)
+		return contract.SnapshotReply{}, refused("%s has no snapshot %q on %s: `holdfast snapshot list %s` shows what there is", g.in.VM, req.Name, req.Host, g.in.VM)
 	}
-	if op := g.current(); op != nil { // since it was validated
-		return refuse("%s has the VM: wait until it is over, or cancel it", op.ID)
+	if err := g.busy(); err != nil { // since it was validated
+		return contract.SnapshotReply{}, refused("%s", err)
 	}
-	now := workflow.Now(ctx)
 	g.restore = req.Name
-	op := g.begin(ctx, fault.Fault{
-		ID: fmt.Sprintf("requested/%s/%d", req.VM.UUID, now.UnixNano()), Kind: fault.KindRequested,
-		Site: g.in.Site, VM: req.VM, Host: req.Host, First: now, Last: now, Reporter: req.By,
-		Why: fmt.Sprintf("%s wants %s put back to snapshot %s%s", req.By, g.in.VM, req.Name, because(req.Why)),
-	})
-	if err := workflow.Await(ctx, func() bool { return op.started }); err != nil {
-		return contract.SnapshotReply{}, err
-	}
-	have.IncidentID, have.Snapshots = op.ID, have.Snapshots[i:i+1]
-	return have, nil
+	id, err := g.request(ctx, req.VM, req.Host, req.By, fmt.Sprintf("%s wants %s put back to snapshot %s%s", req.By, g.in.VM, req.Name, because(req.Why)))
+	have.IncidentID, have.Snapshots = id, have.Snapshots[i:i+1]
+	return have, err
 }

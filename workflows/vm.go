@@ -104,19 +104,43 @@ func (g *guardian) recover(ctx workflow.Context, req contract.RecoverRequest) (c
 			Retrying: !op.Status.Watches && (op.Status.NeedsPerson || op.Status.Observes),
 		}, nil
 	}
-	now := workflow.Now(ctx)
 	why := fmt.Sprintf("%s asked for a recovery", req.By)
 	if req.Why != "" {
 		why += ": " + req.Why
 	}
+	id, err := g.request(ctx, req.VM, req.Host, req.By, why)
+	return contract.RecoverReply{IncidentID: id}, err
+}
+
+// request opens an incident because a person wants one, and returns its ID.
+func (g *guardian) request(ctx workflow.Context, vm fault.VM, host, by, why string) (string, error) {
+	now := workflow.Now(ctx)
 	op := g.begin(ctx, fault.Fault{
-		ID: fmt.Sprintf("requested/%s/%d", req.VM.UUID, now.UnixNano()), Kind: fault.KindRequested,
-		Site: g.in.Site, VM: req.VM, Host: req.Host, First: now, Last: now, Reporter: req.By, Why: why,
+		ID: fmt.Sprintf("requested/%s/%d", vm.UUID, now.UnixNano()), Kind: fault.KindRequested,
+		Site: g.in.Site, VM: vm, Host: host, First: now, Last: now, Reporter: by, Why: why,
 	})
 	if err := workflow.Await(ctx, func() bool { return op.started }); err != nil {
-		return contract.RecoverReply{}, err
+		return "", err
 	}
-	return contract.RecoverReply{IncidentID: op.ID}, nil
+	return op.ID, nil
+}
+
+// busy says which incident has the VM; nil: none.
+func (g *guardian) busy() error {
+	if op := g.current(); op != nil {
+		return fmt.Errorf("%s has the VM: wait until it is over, or cancel it", op.ID)
+	}
+	return nil
+}
+
+// refused is an answer to a person that trying again does not change.
+func refused(format string, args ...any) error {
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), contract.ErrTypeBadInput, nil)
+}
+
+// said is what an activity's error tells the person who asked for it.
+func (g *guardian) said(err error) error {
+	return temporal.NewNonRetryableApplicationError(failureText(explain(err, g.in.Site)), failureType(err), nil)
 }
 
 func (g *guardian) state() (contract.GuardianState, error) {
@@ -175,5 +199,5 @@ func (g *guardian) annotate(ctx workflow.Context, req contract.AnnotateRequest) 
 		}
 		return out, nil
 	}
-	return out, temporal.NewNonRetryableApplicationError(failureText(explain(err, g.in.Site)), failureType(err), nil)
+	return out, g.said(err)
 }

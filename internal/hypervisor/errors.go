@@ -17,7 +17,13 @@ var (
 	ErrNotFound = errors.New("domain not found")
 	// ErrNoSnapshot: the domain has no snapshot of that name.
 	ErrNoSnapshot = errors.New("no such snapshot")
-	// ErrExists: the domain has a snapshot of that name.
+	// ErrNoBackup: the domain has no backup of that name there.
+	ErrNoBackup = errors.New("no such backup")
+	// ErrNoPool: the host has no storage pool of that name or folder, or it does not run.
+	ErrNoPool = errors.New("no such storage pool")
+	// ErrDamaged: a backup is not what was written.
+	ErrDamaged = errors.New("backup is damaged")
+	// ErrExists: the domain has a snapshot, or a backup, of that name.
 	ErrExists = errors.New("the name is taken")
 	// ErrAlreadyActive: the domain is active and cannot be started.
 	ErrAlreadyActive = errors.New("domain is already active")

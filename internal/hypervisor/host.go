@@ -95,6 +95,7 @@ type Host interface {
 	Guest
 	Witness
 	Snapshots
+	Backups
 
 	// Close drops the connection and ends everything that the Host started. It
 	// does not wait for a hypervisor that never answers.
