@@ -30,6 +30,14 @@ type Options struct {
 	// annotation, which is empty if it has none; nil: Policy.
 	Policy    ladder.Policy
 	PolicyFor func(kind fault.Kind, labels map[string]string, annotatedMode string) ladder.Policy
+	// BackupsTo is the pool or folder for the backups of a VM with these labels; empty:
+	// it has none. nil: no VM has.
+	BackupsTo func(labels map[string]string) string
+	// Snapshots is what the site file says about the snapshots of a VM with these
+	// labels; nil: schedules make none. AskGuardian asks the guardian of a VM for
+	// something about them, as starter.Client.Snapshot does; nil: it cannot be asked.
+	Snapshots   func(labels map[string]string) contract.SnapshotPolicy
+	AskGuardian func(context.Context, contract.SnapshotRequest) (contract.SnapshotReply, error)
 	// Vote looks at a host in other ways than through libvirt, such as TCP, and
 	// returns a vote for each within ctx; nil: libvirt alone.
 	Vote func(ctx context.Context, host string) []fault.Vote
@@ -138,7 +146,8 @@ func running(a proof.Answer) bool {
 }
 
 // keepAlive heartbeats until the returned function is called, which waits for
-// it to end. A worker that dies is so noticed within the heartbeat timeout.
+// it to end. A worker that dies is so noticed within the heartbeat timeout. What
+// goes on after it was cancelled, for it must not be cut off, heartbeats on.
 func keepAlive(ctx context.Context) (stop func()) {
 	_, stop = keepNoting(ctx)
 	return stop
@@ -147,10 +156,10 @@ func keepAlive(ctx context.Context) (stop func()) {
 // keepNoting is keepAlive, and note is sent at once and with every beat from then
 // on: whoever goes on after a worker died finds it in its heartbeat details.
 func keepNoting(ctx context.Context) (note func(string), stop func()) {
-	if !activity.IsActivity(ctx) {
-		return func(string) {}, func() {}
+	var every time.Duration
+	if activity.IsActivity(ctx) {
+		every = activity.GetInfo(ctx).HeartbeatTimeout / 3
 	}
-	every := activity.GetInfo(ctx).HeartbeatTimeout / 3
 	if every <= 0 {
 		return func(string) {}, func() {}
 	}
@@ -171,12 +180,28 @@ func keepNoting(ctx context.Context) (note func(string), stop func()) {
 			select {
 			case <-done:
 				return
-			case <-ctx.Done():
-				return
 			case <-tick.C:
 				beat()
 			}
 		}
 	}()
 	return func(text string) { noted.Store(&text); beat() }, func() { close(done); <-ended }
+}
+
+// toTheEnd is a context for a call that must not be cut off half-way: it ends when
+// the activity's time is over, and not when the activity is cancelled.
+func toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	uncut := context.WithoutCancel(ctx)
+	if until, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(uncut, until)
+	}
+	return context.WithCancel(uncut)
+}
+
+// notedBefore is what a worker that died with this activity had noted; empty: nothing.
+func notedBefore(ctx context.Context) (text string) {
+	if activity.IsActivity(ctx) && activity.HasHeartbeatDetails(ctx) {
+		_ = activity.GetHeartbeatDetails(ctx, &text) // of a beat that noted nothing
+	}
+	return text
 }

@@ -22,22 +22,25 @@ func (a *Activities) Inspect(ctx context.Context, in contract.InspectInput) (con
 	defer keepAlive(ctx)()
 	answers := a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere)
 	out := contract.Inspection{Answers: answers}
-	a.addPolicy(ctx, in, &out)
+	if err := a.addPolicy(ctx, in, &out); err != nil {
+		return contract.Inspection{}, err
+	}
 	out.At = time.Now().UTC()
 	return out, nil
 }
 
 // addPolicy adds the policy for a VM as its annotation is now, on the host that
 // matters. What the fault says of it may be old, or missing: a monitor that
-// started after the VM stopped has not read its definition.
-func (a *Activities) addPolicy(ctx context.Context, in contract.InspectInput, out *contract.Inspection) {
+// started after the VM stopped has not read its definition. A definition that
+// cannot be read is an error: it may say observe, or that a person wants hands off.
+func (a *Activities) addPolicy(ctx context.Context, in contract.InspectInput, out *contract.Inspection) error {
 	answers := out.Answers
 	home, found := proof.AnswerOf(answers, in.Host)
 	if !found || home.Error != "" || home.Absent {
 		i := slices.IndexFunc(answers, func(x proof.Answer) bool { return x.Error == "" && !x.Absent })
 		if i < 0 {
 			out.Policy = a.policy(in.PolicyInput) // nothing can be started anywhere
-			return
+			return nil
 		}
 		home = answers[i]
 	}
@@ -46,19 +49,15 @@ func (a *Activities) addPolicy(ctx context.Context, in contract.InspectInput, ou
 	if err == nil {
 		have, err = a.annotationOn(ctx, h, in.VM.UUID)
 	}
-	// A mistake in it is none of a repair's business: what might hide an observe is
-	// taken for one.
+	// A mistake in it is none of a repair's business.
 	if err != nil && !errors.As(err, new(annotation.Problem)) {
-		p := a.policy(in.PolicyInput)
-		p.Observe = true
-		p.ObserveWhy = fmt.Sprintf("its definition could not be read on %s, so nobody knows whether its annotation says observe: %s", home.Host, brief(err))
-		out.Policy = p
-		return
+		return unreachable(home.Host, fmt.Sprintf("the definition of %s could not be read, so nobody knows whether it says that it be left alone: %s", in.VM, brief(err)))
 	}
 	in.Labels, in.Mode = have.Labels, have.Mode
 	p := a.policy(in.PolicyInput)
 	p.AgentExpected, p.Held = have.AgentExpected, have.Held
 	out.Policy, out.Labels, out.Mode = p, have.Labels, have.Mode
+	return nil
 }
 
 // survey asks all hosts at once. It waits for every host that could be running

@@ -78,7 +78,7 @@ func (a *Activities) probesOf(h hypervisor.Host, in contract.VerifyInput) []prob
 
 func (a *Activities) agentProbe(h hypervisor.Host, uuid string) probe {
 	return probe{what: "guest agent", most: a.opts.CallTimeout, try: func(ctx context.Context) (string, error) {
-		if _, err := h.GuestTime(ctx, uuid); err != nil {
+		if err := a.askAgent(ctx, h, uuid); err != nil {
 			return "", err
 		}
 		return "answers", nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	"holdfast/internal/contract"
@@ -35,10 +34,7 @@ const pressed = "pressed"
 // stopped: one whose guest panicked stays stopped over a reset. What a worker that
 // died has pressed already is not pressed again.
 func (a *Activities) Reset(ctx context.Context, in contract.StepInput) (contract.StepResult, error) {
-	before := ""
-	if activity.IsActivity(ctx) && activity.HasHeartbeatDetails(ctx) {
-		_ = activity.GetHeartbeatDetails(ctx, &before) // of a beat that noted nothing
-	}
+	before := notedBefore(ctx)
 	return a.step(ctx, in, func(p press) error {
 		p.note(pressed)
 		// One that is still as its guest left it was not reset, whatever was noted.
@@ -83,6 +79,12 @@ func (a *Activities) step(ctx context.Context, in contract.StepInput, do func(pr
 		return out, notFound("host %s has no domain %s", in.Host, in.VM)
 	case !found.Active:
 		return out, stepFailed(fmt.Sprintf("%s does not run: %s", in.VM, found.Sighting))
+	}
+	if !running(found) {
+		// To let it execute is as good as a start: another may have started it elsewhere.
+		if _, err := proof.MayStart(in.VM.String(), in.Host, a.survey(ctx, in.VM.UUID, in.Host, in.Elsewhere), in.Elsewhere); err != nil {
+			return out, twoCopies(err)
+		}
 	}
 	// A QEMU whose virtual CPUs stand still may never answer a reset.
 	call, cancel := context.WithTimeout(ctx, 2*a.opts.CallTimeout)

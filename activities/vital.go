@@ -85,10 +85,16 @@ func (a *Activities) sample(ctx context.Context, h hypervisor.Host, uuid string)
 	if err != nil {
 		return nil, err
 	}
+	return statsOf(all, uuid), nil
+}
+
+// statsOf is what a host says of one VM; nil: it is not active, or its QEMU does not
+// answer.
+func statsOf(all []hypervisor.DomainStats, uuid string) *hypervisor.DomainStats {
 	for i := range all {
 		if all[i].UUID == uuid {
-			return &all[i], nil
+			return &all[i]
 		}
 	}
-	return nil, nil
+	return nil
 }

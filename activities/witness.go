@@ -101,10 +101,8 @@ func (g *gathering) stats(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range all {
-		if s.UUID == g.in.VM.UUID {
-			return s, nil
-		}
+	if s := statsOf(all, g.in.VM.UUID); s != nil {
+		return s, nil
 	}
 	return nil, errors.New("the host's statistics lack it: it is not active, or its QEMU does not answer")
 }
@@ -188,10 +186,8 @@ func (g *gathering) memory(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, s := range all {
-		if s.UUID == g.in.VM.UUID {
-			return s.MemoryMax, nil
-		}
+	if s := statsOf(all, g.in.VM.UUID); s != nil {
+		return s.MemoryMax, nil
 	}
 	return 0, errors.New("how much memory the guest has is not known: it is not active, or its QEMU does not answer")
 }

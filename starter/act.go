@@ -27,7 +27,7 @@ func (c *Client) Act(ctx context.Context, id string, a contract.Act) (contract.A
 		return reply, fmt.Errorf("there is no open incident %s: `holdfast incident show %s` tells how it ended", id, id)
 	}
 	if err = explain(err); err != nil && strings.Contains(err.Error(), "unknown update") {
-		return reply, fmt.Errorf("%s takes no %s: it is about a host, a storage pool or the site, to which nothing is done yet, or its worker is of an older release", id, a.Verb)
+		return reply, fmt.Errorf("%s takes no %s: its worker is of an older release", id, a.Verb)
 	}
 	return reply, err
 }

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
+	"holdfast/internal/fault"
 	"holdfast/internal/ladder"
 	"holdfast/internal/proof"
 )
@@ -41,10 +42,12 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	if err != nil {
 		return r.stumbled(ctx, d, began, err)
 	}
+	if why := ladder.Intent(r.inc.VM, found.Found, false); !found.OK && why != "" && !r.legacy {
+		return r.leftAs(ctx, d, began, why)
+	}
 	if !found.OK {
 		// What the undo is about to destroy is ours; what was shut off before it is not.
-		runs := found.Found.State == "running" || found.Found.State == "blocked"
-		r.oursStopped = d.Rung == ladder.RungSnapshot || d.Rung == ladder.RungRestart && found.Active && !runs
+		r.oursStopped = d.Rung == ladder.RungSnapshot || d.Rung == ladder.RungBackup || d.Rung == ladder.RungRestart && found.Active && !found.Found.Running()
 		r.thinkUnwell(found)
 		return r.failed(ctx, d, began, notWell(found))
 	}
@@ -53,10 +56,24 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	return r.verified(ctx, found, contract.OutcomeRecovered)
 }
 
+// leftAs ends the incident because somebody has stopped or paused the VM while it was
+// verified: it stays as they want it.
+func (r *recovery) leftAs(ctx workflow.Context, d ladder.Decision, began time.Time, why string) error {
+	r.undo.keep()
+	r.spend(d.Rung)
+	r.inc.Attempts = append(r.inc.Attempts, ladder.Attempt{Rung: d.Rung, Host: d.Host, Began: began, Ended: workflow.Now(ctx), Error: "not verified: " + why})
+	return r.done(ctx, contract.OutcomeStoodDown, why)
+}
+
 // verb is what climbing a rung is called.
 func verb(r ladder.Rung) string {
-	if r == ladder.RungRestart {
+	switch r {
+	case ladder.RungRestart:
 		return "start"
+	case ladder.RungSnapshot:
+		return "revert"
+	case ladder.RungBackup:
+		return "restore"
 	}
 	return string(r)
 }
@@ -70,15 +87,17 @@ func (r *recovery) step(ctx workflow.Context, d ladder.Decision) error {
 		return r.press(ctx, d, act.Reset, "reset")
 	case ladder.RungSnapshot:
 		return r.revert(ctx, d)
+	case ladder.RungBackup:
+		return r.restore(ctx, d)
 	}
 	return r.restart(ctx, d)
 }
 
 // press climbs a rung that leaves the VM's QEMU as it is.
 func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, done string) error {
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("%s %s on %s", d.Rung, r.inc.VM, d.Host), 30*time.Second)
+	actx := r.onSite(ctx, fmt.Sprintf("%s %s on %s", d.Rung, r.inc.VM, d.Host), 30*time.Second)
 	var out contract.StepResult
-	if err := workflow.ExecuteActivity(actx, activity, contract.StepInput{VM: r.inc.VM, Host: d.Host}).Get(ctx, &out); err != nil {
+	if err := workflow.ExecuteActivity(actx, activity, contract.StepInput{VM: r.inc.VM, Host: d.Host, Elsewhere: r.inc.Fault.Elsewhere}).Get(ctx, &out); err != nil {
 		return err
 	}
 	r.inc.Started = out.At
@@ -92,14 +111,11 @@ func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, 
 
 // restart removes what is left of the VM, and starts it.
 func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
-	r.undo.before("remove a start that did not verify on "+d.Host, func(ctx workflow.Context) error {
-		return r.stopRemains(ctx, d.Host, false)
-	})
+	r.undo.before(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
 		r.oursStopped = true // from here on it may have taken effect, whatever the answer
 		// Of one that seems to run the ladder has found that it is not well.
-		runs := at.State == "running" || at.State == "blocked"
-		if err := r.stopRemains(ctx, d.Host, runs && !r.legacy); err != nil {
+		if err := r.stopRemains(ctx, d.Host, at.Running() && !r.legacy); err != nil {
 			return err
 		}
 	}
@@ -125,23 +141,31 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 	}
 	text := failureText(err)
 	switch kind := failureType(err); {
-	case noWorker(err):
-		return r.hold(ctx, r.inc.Stage, r.backoff(), noWorkerText(r.inc.Site))
 	case kind == contract.ErrTypeTwoCopies:
 		// Doubt stops the machine. It goes on by itself when the doubt is gone.
 		// Nothing was started, so there is nothing to undo, and nothing that keeps
 		// a long wait from continuing as new.
-		if d.Rung != ladder.RungSnapshot {
+		if d.Rung != ladder.RungSnapshot && d.Rung != ladder.RungBackup {
 			r.undo.keep()
 		}
 		return r.doubt(ctx, text)
-	case kind == contract.ErrTypeStepFailed:
-		return r.failed(ctx, d, began, text)
-	case kind == contract.ErrTypeStartFailed, kind == contract.ErrTypeNotFound:
-		r.oursStopped = true // a half-made start may have to be removed
+	case counts(err):
+		// A half-made start may have to be removed.
+		r.oursStopped = r.oursStopped || kind != contract.ErrTypeStepFailed
 		return r.failed(ctx, d, began, text)
 	}
-	return r.hold(ctx, r.inc.Stage, r.backoff(), text)
+	return r.notNow(ctx, r.inc.Stage, err)
+}
+
+// undoOne takes back one rung that has not verified.
+func (r *recovery) undoOne(ctx workflow.Context, u contract.Undo) error {
+	switch u.Rung {
+	case ladder.RungSnapshot:
+		return r.unrevert(ctx, u.Host, u.Kept)
+	case ladder.RungBackup:
+		return r.unrestore(ctx, u)
+	}
+	return r.stopRemains(ctx, u.Host, false)
 }
 
 // counts reports an error after which a try has failed: somebody said no.
@@ -155,13 +179,16 @@ func counts(err error) bool {
 
 // spend takes back the approval of a rung that was climbed: each time is asked for.
 func (r *recovery) spend(rung ladder.Rung) {
+	if r.inc.Fault.Kind != fault.KindRequested {
+		r.input.Restore, r.input.Backup = "", nil
+	}
 	r.people.approved = slices.DeleteFunc(r.people.approved, func(a ladder.Rung) bool { return a == rung })
 }
 
 // failed records a try that failed and cleans up after it.
 func (r *recovery) failed(ctx workflow.Context, d ladder.Decision, began time.Time, text string) error {
 	r.spend(d.Rung)
-	if left := r.undo.unwind(ctx); len(left) > 0 {
+	if left := r.undo.unwind(ctx, r.undoOne); len(left) > 0 {
 		text += "; and could not " + left[0]
 	}
 	r.inc.Attempts = append(r.inc.Attempts, ladder.Attempt{Rung: d.Rung, Host: d.Host, Began: began, Ended: workflow.Now(ctx), Error: text})
@@ -172,7 +199,7 @@ func (r *recovery) failed(ctx workflow.Context, d ladder.Decision, began time.Ti
 // thinkUnwell remembers that a VM runs and is not well, so that the next rung is
 // climbed: that it runs is not enough.
 func (r *recovery) thinkUnwell(found contract.VerifyResult) {
-	if !r.legacy && found.Why != "" && (found.Found.State == "running" || found.Found.State == "blocked") {
+	if !r.legacy && found.Why != "" && found.Found.Running() {
 		r.unwell = found.Why
 	}
 }
@@ -192,15 +219,8 @@ func (r *recovery) look(ctx workflow.Context, d ladder.Decision) error {
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil:
+		case r.notNow(ctx, contract.StageWait, err) != nil:
 			return ctx.Err()
-		}
-		why := failureText(err)
-		if noWorker(err) {
-			why = noWorkerText(r.inc.Site)
-		}
-		if err := r.hold(ctx, contract.StageWait, r.backoff(), why); err != nil {
-			return err
 		}
 		// Much may have changed meanwhile.
 		if err := r.closing(ctx); err != nil {
@@ -218,8 +238,8 @@ func (r *recovery) look(ctx workflow.Context, d ladder.Decision) error {
 func (r *recovery) lookFor(ctx workflow.Context, d ladder.Decision) error {
 	switch d.Look {
 	case ladder.LookVital:
-		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("look at the guest of %s on %s", r.inc.VM, d.Host), time.Minute)
-		in := contract.VitalInput{VM: r.inc.VM, Host: d.Host, Kind: r.inc.Fault.Kind, AgentExpected: r.agentExpected()}
+		actx := r.onSite(ctx, fmt.Sprintf("look at the guest of %s on %s", r.inc.VM, d.Host), time.Minute)
+		in := contract.VitalInput{VM: r.inc.VM, Host: d.Host, Kind: r.inc.Fault.Kind}
 		var found ladder.Vital
 		if err := workflow.ExecuteActivity(actx, act.Vital, in).Get(ctx, &found); err != nil {
 			return err
@@ -227,8 +247,8 @@ func (r *recovery) lookFor(ctx workflow.Context, d ladder.Decision) error {
 		r.vital = &found
 		r.note(ctx, fmt.Sprintf("looked at its guest: %s", found.Why))
 	case ladder.LookStock:
-		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("look for snapshots of %s on %s", r.inc.VM, d.Host), time.Minute)
-		in := contract.StockInput{VM: r.inc.VM, Host: d.Host, Before: r.inc.Fault.First, Name: r.input.Restore}
+		actx := r.onSite(ctx, fmt.Sprintf("look for snapshots and backups of %s on %s", r.inc.VM, d.Host), time.Minute)
+		in := contract.StockInput{VM: r.inc.VM, Host: d.Host, Before: r.inc.Fault.First, Name: r.input.Restore, Backup: r.input.Backup}
 		var found ladder.Stock
 		if err := workflow.ExecuteActivity(actx, act.Stock, in).Get(ctx, &found); err != nil {
 			return err
@@ -262,8 +282,5 @@ func (r *recovery) remember(ctx workflow.Context, s ladder.Situation, d ladder.D
 		}
 	}
 	s.Answers = kept
-	if len(r.inc.Decisions) >= decisionLimit {
-		r.inc.Decisions = append(r.inc.Decisions[:decisionLimit/2], r.inc.Decisions[decisionLimit/2+1:]...)
-	}
-	r.inc.Decisions = append(r.inc.Decisions, contract.Decided{At: workflow.Now(ctx), Situation: s, Decision: d})
+	r.inc.Decisions = append(roomInside(r.inc.Decisions, decisionLimit), contract.Decided{At: workflow.Now(ctx), Situation: s, Decision: d})
 }

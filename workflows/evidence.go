@@ -26,7 +26,7 @@ func (r *recovery) witness(ctx workflow.Context, d ladder.Decision) error {
 	if r.legacy || d.Rung == ladder.RungResume || d.Rung == ladder.RungRestart && !at.Active {
 		return nil // nothing is lost by it
 	}
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("keep evidence of %s on %s before the %s", r.inc.VM, d.Host, d.Rung), evidenceTime)
+	actx := r.onSite(ctx, fmt.Sprintf("keep evidence of %s on %s before the %s", r.inc.VM, d.Host, d.Rung), evidenceTime)
 	o := workflow.GetActivityOptions(actx)
 	o.RetryPolicy = &temporal.RetryPolicy{MaximumAttempts: 1}
 	o.ScheduleToCloseTimeout = evidenceTime
@@ -47,10 +47,7 @@ func (r *recovery) witness(ctx workflow.Context, d ladder.Decision) error {
 		r.note(ctx, "no evidence was kept: "+out.Set.Error)
 		return nil
 	}
-	if len(r.inc.Evidence) >= evidenceSets {
-		r.inc.Evidence = append(r.inc.Evidence[:evidenceSets/2], r.inc.Evidence[evidenceSets/2+1:]...)
-	}
-	r.inc.Evidence = append(r.inc.Evidence, out.Set)
+	r.inc.Evidence = append(roomInside(r.inc.Evidence, evidenceSets), out.Set)
 	kept := 0
 	for _, item := range out.Set.Items {
 		if item.Error == "" {

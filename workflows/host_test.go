@@ -109,6 +109,21 @@ func TestWatchFaultCancelled(t *testing.T) {
 	require.Equal(t, contract.OutcomeCancelled, inc.Outcome)
 }
 
+func TestAPersonTellsAnIncidentThatWatches(t *testing.T) {
+	s := newSite(t)
+	s.OnActivity(s.act.Policy, mock.Anything, mock.Anything).Return(policy(), nil)
+	said := s.tells(time.Minute, act(contract.VerbApprove, "ann"))
+	nobody := s.tells(time.Minute, act(contract.VerbCancel, ""))
+	s.tells(2*time.Minute, act(contract.VerbCancel, "ann"))
+	s.ExecuteWorkflow(workflows.WatchFault, contract.WatchInput{ID: "i", Fault: hostFault("1", fault.KindHostOff)})
+	inc := s.incident(t)
+	require.Equal(t, contract.OutcomeCancelled, inc.Outcome)
+	require.Equal(t, "ann cancelled it: because", inc.Why)
+	require.ErrorContains(t, said.err, "nothing is done about it that you could approve")
+	require.ErrorContains(t, nobody.err, "by is empty")
+	require.Len(t, inc.Acts, 1)
+}
+
 func TestWatchFaultContinuesAsNew(t *testing.T) {
 	s := newSite(t)
 	s.wants(policy())

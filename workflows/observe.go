@@ -30,7 +30,7 @@ func (r *recovery) observe(ctx workflow.Context, d ladder.Decision) error {
 	return nil
 }
 
-// watch waits for a fault to be over that no rung exists for yet.
+// watch waits for a fault to be over that no rung mends.
 func (r *recovery) watch(ctx workflow.Context, d ladder.Decision) error {
 	r.waits++
 	text := "watches: " + d.Why

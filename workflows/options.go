@@ -46,6 +46,18 @@ func onSite(ctx workflow.Context, site, summary string, startToClose time.Durati
 	})
 }
 
+// diskWorkNoticedAfter is the heartbeat timeout of the steps that [onDisks] is for.
+const diskWorkNoticedAfter = 20 * time.Second
+
+// onDisks is [onSite] for what writes to disks. Such a step is not cut off half-way:
+// whoever cancels it waits until it has ended, so that its undo never runs beside it.
+func onDisks(ctx workflow.Context, site, summary string, startToClose time.Duration) workflow.Context {
+	o := workflow.GetActivityOptions(onSite(ctx, site, summary, startToClose))
+	o.WaitForCancellation = true
+	o.HeartbeatTimeout = diskWorkNoticedAfter
+	return workflow.WithActivityOptions(ctx, o)
+}
+
 // askedWithin is how long a monitor may take to answer a question.
 const askedWithin = 10 * time.Second
 

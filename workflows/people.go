@@ -18,25 +18,23 @@ const actsLimit = 64
 
 // people is what people have told an incident.
 type people struct {
-	approved  []ladder.Rung
-	rejected  []ladder.Turned
-	ordered   ladder.Rung // to be climbed next, whatever its budget
-	cancelled string      // who cancelled it, and why
-	cancel    workflow.CancelFunc
+	approved []ladder.Rung
+	rejected []ladder.Turned
+	ordered  ladder.Rung // to be climbed next, whatever its budget
 }
 
-// hearPeople takes what people tell the incident: an update each, so that what
-// makes no sense is refused and leaves nothing behind.
-func (r *recovery) hearPeople(ctx workflow.Context) error {
+// hearActs takes what people tell an incident: an update each, so that what makes no
+// sense is refused and leaves nothing behind.
+func hearActs(ctx workflow.Context, objects func(contract.Act) error, take func(workflow.Context, contract.Act) contract.ActReply) error {
 	for _, verb := range contract.Verbs() {
 		err := workflow.SetUpdateHandlerWithOptions(ctx, string(verb),
 			func(ctx workflow.Context, a contract.Act) (contract.ActReply, error) {
-				a.Verb = verb
-				return r.takeIn(ctx, a), nil
+				a.Verb, a.At = verb, workflow.Now(ctx)
+				return take(ctx, a), nil
 			},
 			workflow.UpdateHandlerOptions{Validator: func(a contract.Act) error {
 				a.Verb = verb
-				return r.objects(a)
+				return objects(a)
 			}})
 		if err != nil {
 			return err
@@ -45,8 +43,8 @@ func (r *recovery) hearPeople(ctx workflow.Context) error {
 	return nil
 }
 
-// objects says why an act makes no sense now.
-func (r *recovery) objects(a contract.Act) error {
+// objects says why an act makes no sense for any incident that stands like this one.
+func (r *record) objects(a contract.Act) error {
 	switch {
 	case a.By == "":
 		return errors.New("by is empty: say who it is")
@@ -54,8 +52,30 @@ func (r *recovery) objects(a contract.Act) error {
 		return fmt.Errorf("no reason is given: whoever reads this incident later wants to know why you %s it", a.Verb)
 	case r.inc.Outcome != "":
 		return fmt.Errorf("%s is over: %s", r.inc.ID, r.inc.Outcome)
-	case r.people.cancelled != "":
-		return fmt.Errorf("%s is being cancelled: %s", r.inc.ID, r.people.cancelled)
+	case r.cancelling != "":
+		return fmt.Errorf("%s is being cancelled: %s", r.inc.ID, r.cancelling)
+	}
+	return nil
+}
+
+// cancelFor has the incident end because a person wants it so.
+func (r *record) cancelFor(a contract.Act) {
+	r.cancelling = fmt.Sprintf("%s cancelled it: %s", a.By, a.Why)
+	r.cancel()
+}
+
+// heardAct adds an act to the record.
+func (r *record) heardAct(ctx workflow.Context, a contract.Act) {
+	r.inc.Acts = append(roomInside(r.inc.Acts, actsLimit), a)
+	if a.Verb != contract.VerbRetry { // which is told when it is heeded
+		r.note(ctx, fmt.Sprintf("%s %s%s%s", a.By, a.Verb.Past(), ofRung(a.Rung), because(a.Why)))
+	}
+}
+
+// objects says why an act makes no sense now.
+func (r *recovery) objects(a contract.Act) error {
+	if err := r.record.objects(a); err != nil {
+		return err
 	}
 	switch a.Verb {
 	case contract.VerbApprove, contract.VerbReject:
@@ -116,7 +136,6 @@ func ofRung(r ladder.Rung) string {
 
 // takeIn takes an act that makes sense.
 func (r *recovery) takeIn(ctx workflow.Context, a contract.Act) contract.ActReply {
-	a.At = workflow.Now(ctx)
 	reply := contract.ActReply{IncidentID: r.inc.ID}
 	switch p := r.inc.Proposal; a.Verb {
 	case contract.VerbApprove:
@@ -133,21 +152,14 @@ func (r *recovery) takeIn(ctx workflow.Context, a contract.Act) contract.ActRepl
 		r.inc.Held = ""
 		reply.Said = "goes on"
 	case contract.VerbCancel:
-		r.people.cancelled = fmt.Sprintf("%s cancelled it: %s", a.By, a.Why)
 		reply.Said = "ends, and undoes what has not verified"
-		r.people.cancel()
+		r.cancelFor(a)
 	case contract.VerbRetry:
 		r.people.rejected, r.inc.Proposal = nil, nil
 		r.retry = &contract.Retry{By: a.By, Why: a.Why}
 		reply.Said = "tries again with a new budget"
 	}
-	if len(r.inc.Acts) >= actsLimit {
-		r.inc.Acts = r.inc.Acts[1:]
-	}
-	r.inc.Acts = append(r.inc.Acts, a)
-	if a.Verb != contract.VerbRetry { // which is told when it is heeded
-		r.note(ctx, fmt.Sprintf("%s %s%s%s", a.By, a.Verb.Past(), ofRung(a.Rung), because(a.Why)))
-	}
+	r.heardAct(ctx, a)
 	r.waits = 0
 	r.awake()
 	return reply
@@ -160,10 +172,22 @@ func (r *recovery) approve(p *contract.Proposal, a *contract.Act) string {
 		r.people.approved = append(r.people.approved, p.Rung)
 		// Lighter rungs may have a new budget meanwhile: that is not what was approved.
 		r.people.ordered = p.Rung
+		r.pin(p)
 		return fmt.Sprintf("climbs %s now", p.Rung)
 	}
 	r.people.ordered = a.Rung
 	return fmt.Sprintf("climbs %s now, instead of %s", a.Rung, p.Rung)
+}
+
+// pin holds on to what was approved: that, and no older one, is what the VM is put
+// back to.
+func (r *recovery) pin(p *contract.Proposal) {
+	switch p.Rung {
+	case ladder.RungSnapshot:
+		r.input.Restore = p.From
+	case ladder.RungBackup:
+		r.input.Backup = &contract.BackupRef{In: p.In, Name: p.From}
+	}
 }
 
 // propose asks a person whether a rung may be climbed, and waits for an answer.
@@ -171,12 +195,15 @@ func (r *recovery) propose(ctx workflow.Context, d ladder.Decision) error {
 	now := workflow.Now(ctx)
 	p := r.inc.Proposal
 	if p == nil {
-		p = &contract.Proposal{Rung: d.Rung, Host: d.Host, Why: d.Why, At: now, Until: r.policy.Until(now), Then: r.policy.ApprovalThen}
+		p = &contract.Proposal{Rung: d.Rung, Host: d.Host, From: d.From, Why: d.Why, At: now, Until: r.policy.Until(now), Then: r.policy.ApprovalThen}
+		if d.Rung == ladder.RungBackup {
+			p.In = r.stock.BackupIn
+		}
 		r.inc.Proposal = p
 		r.note(ctx, "asks for approval: "+d.Why)
 		r.setNeedsPerson(ctx, true)
 	}
-	wait := 30 * time.Second << min(r.waits, 4)
+	wait := ladder.LookAgain(r.waits)
 	if due := !p.Until.IsZero() && !p.Escalated; due && !now.Before(p.Until) {
 		return r.unanswered(ctx, p)
 	} else if due {
@@ -205,6 +232,7 @@ func (r *recovery) unanswered(ctx workflow.Context, p *contract.Proposal) error 
 	case ladder.FallbackApprove:
 		r.people.approved = append(r.people.approved, p.Rung)
 		r.people.ordered = p.Rung
+		r.pin(p)
 		r.inc.Proposal = nil
 	default:
 		p.Escalated = true
@@ -299,6 +327,10 @@ func (r *recovery) awaitPerson(ctx workflow.Context) error {
 			return r.done(ctx, contract.OutcomeStoodDown, d.Why)
 		case ladder.ActHold:
 			return nil
+		case ladder.ActApprove:
+			if !r.legacy {
+				return nil // there is something again that a person could want
+			}
 		case ladder.ActPerson:
 			if d.Meanwhile == "" || r.legacy {
 				continue

@@ -1,17 +1,23 @@
 package workflows_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
 	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
+	"holdfast/workflows"
 )
 
 // answer is what an incident said to a person.
@@ -207,4 +213,72 @@ func TestAPersonWhoIsAwaitedCanSayRetry(t *testing.T) {
 	inc := s.mends(t, fault.KindPanicked)
 	require.NoError(t, busy.err, "it waits for approval")
 	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+}
+
+// An answer may take longer than failures count: what was tried before is not tried
+// anew meanwhile, and what the policy says about nobody answering is done.
+func TestAnApprovalMayTakeLongerThanTheWindow(t *testing.T) {
+	s := newSite(t)
+	found := inspection("shut off", "crashed")
+	found.Policy.MaxFailures, found.Policy.Window = 1, time.Minute
+	found.Policy.ApprovalTimeout, found.Policy.ApprovalThen = time.Hour, ladder.FallbackApprove
+	s.inspects(found)
+	s.stock(ladder.Stock{Snapshot: "nightly", SnapshotAt: began})
+	var did []string
+	s.done(&did)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("no boot", contract.ErrTypeStartFailed, nil)).Once()
+	s.OnActivity(s.act.Revert, mock.Anything, mock.Anything).Return(contract.RevertResult{At: began, Running: true}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungSnapshot}, rungs(inc), story(inc))
+	require.Contains(t, story(inc), "nobody answered within 1h0m0s: the policy says approve")
+}
+
+// An incident that waits with something to undo does not wait in one history for ever.
+func TestWhatIsToBeUndoneIsTakenAlong(t *testing.T) {
+	s := newSite(t)
+	silent := inspection("shut off", "crashed")
+	silent.Answers[0] = proof.Answer{Sighting: fault.Sighting{Host: "A", At: began}, Error: "no route"}
+	s.inspects(inspection("shut off", "crashed"), silent)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("no answer", contract.ErrTypeUnreachable, nil)).Once()
+	s.RegisterDelayedCallback(func() { s.SetContinueAsNewSuggested(true) }, time.Hour)
+	s.ExecuteWorkflow(workflows.RecoverVM, contract.RecoverInput{ID: "incident/s/VM1/1", Fault: crash("1")})
+	var again *workflow.ContinueAsNewError
+	require.ErrorAs(t, s.GetWorkflowError(), &again)
+	var in contract.RecoverInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &in))
+	require.Equal(t, []contract.Undo{{Rung: ladder.RungRestart, Host: "A"}}, in.Undo)
+}
+
+// What was approved is one snapshot. If it is gone by then, an older one is asked for.
+func TestAnApprovalIsForOneSnapshot(t *testing.T) {
+	s := newSite(t)
+	found := inspection("shut off", "crashed")
+	found.Policy.MaxFailures, found.Policy.Window = 1, 24*time.Hour
+	s.inspects(found)
+	*s.stocked = true
+	gone := false
+	s.OnActivity(s.act.Stock, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.StockInput) (ladder.Stock, error) {
+		switch {
+		case gone && in.Name == "nightly":
+			return ladder.Stock{SnapshotWhy: "there is no nightly"}, nil
+		case gone:
+			return ladder.Stock{Snapshot: "weekly", SnapshotAt: began}, nil
+		}
+		return ladder.Stock{Snapshot: "nightly", SnapshotAt: began}, nil
+	})
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("no boot", contract.ErrTypeStartFailed, nil)).Once()
+	s.at(t, time.Hour, func(inc contract.Incident) {
+		require.Equal(t, "nightly", inc.Proposal.From)
+		gone = true
+	})
+	s.tells(time.Hour+time.Second, act(contract.VerbApprove, "ann"))
+	s.at(t, 2*time.Hour, func(inc contract.Incident) {
+		require.NotNil(t, inc.Proposal, story(inc))
+		require.Equal(t, "weekly", inc.Proposal.From)
+		require.Contains(t, story(inc), "turned down snapshot: there is no nightly")
+	})
+	s.tells(3*time.Hour, act(contract.VerbCancel, "ann"))
+	require.Equal(t, contract.OutcomeCancelled, s.mends(t, fault.KindCrashed).Outcome)
 }

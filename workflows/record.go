@@ -18,6 +18,9 @@ const timelineLimit = 200
 // attributes, and its page in the Temporal UI.
 type record struct {
 	inc contract.Incident
+	// cancelling says who has cancelled it, and why; cancel ends its context.
+	cancelling string
+	cancel     workflow.CancelFunc
 	// shown is what the search attributes say, so that only changes are written.
 	shown struct {
 		host        string
@@ -34,10 +37,16 @@ func (r *record) note(ctx workflow.Context, text string) {
 		}
 	}
 	entry := contract.Entry{At: workflow.Now(ctx), Stage: r.inc.Stage, Text: text}
-	if len(r.inc.Timeline) >= timelineLimit {
-		r.inc.Timeline = append(r.inc.Timeline[:timelineLimit/2], r.inc.Timeline[timelineLimit/2+1:]...)
+	r.inc.Timeline = append(roomInside(r.inc.Timeline, timelineLimit), entry)
+}
+
+// roomInside makes room for one more in a list that must not grow for ever: what
+// goes is in its middle, for its beginning and its end tell the most.
+func roomInside[T any](list []T, limit int) []T {
+	if len(list) < limit {
+		return list
 	}
-	r.inc.Timeline = append(r.inc.Timeline, entry)
+	return append(list[:limit/2], list[limit/2+1:]...)
 }
 
 // show publishes where the incident stands and what comes next.

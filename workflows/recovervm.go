@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -33,6 +34,7 @@ type recovery struct {
 	vital       *ladder.Vital // of this look
 	stock       *ladder.Stock
 	legacy      bool            // it was opened before there were rungs besides restart
+	noBackup    bool            // and before a VM could be restored from a backup
 	unwell      string          // why it did not verify the last time that it ran
 	status      contract.Status // as the guardian knows it
 	told        string          // what was said last while nothing is done
@@ -54,11 +56,12 @@ func RecoverVM(ctx workflow.Context, in contract.RecoverInput) (contract.Inciden
 	if err := workflow.SetQueryHandler(ctx, contract.QueryIncident, func() (contract.Incident, error) { return r.inc, nil }); err != nil {
 		return contract.Incident{}, err
 	}
-	ctx, r.people.cancel = workflow.WithCancel(ctx)
-	if err := r.hearPeople(ctx); err != nil {
+	ctx, r.cancel = workflow.WithCancel(ctx)
+	if err := hearActs(ctx, r.objects, r.takeIn); err != nil {
 		return contract.Incident{}, err
 	}
 	r.legacy = workflow.GetVersion(ctx, ladderChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion
+	r.noBackup = workflow.GetVersion(ctx, backupChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion
 	if !r.legacy && in.Carry == nil && in.Fault.Kind == fault.KindRequested {
 		r.forgiven = workflow.Now(ctx).Add(-1) // who asks has a budget of their own
 	}
@@ -68,8 +71,8 @@ func RecoverVM(ctx workflow.Context, in contract.RecoverInput) (contract.Inciden
 	case errors.Is(err, errDone):
 		r.close(ctx)
 		return r.inc, nil
-	case ctx.Err() != nil && r.people.cancelled != "":
-		r.cancelled(ctx, r.people.cancelled)
+	case ctx.Err() != nil && r.cancelling != "":
+		r.cancelled(ctx, r.cancelling)
 		return r.inc, nil
 	case ctx.Err() != nil:
 		r.cancelled(ctx, "cancelled by a person")
@@ -85,6 +88,7 @@ func newRecovery(ctx workflow.Context, in contract.RecoverInput) *recovery {
 	r := &recovery{vigil: newVigil(ctx, contract.SignalRetry), input: in}
 	if in.Carry != nil {
 		r.inc, r.oursStopped, r.forgiven, r.asked = *in.Carry, in.OursStopped, in.Forgiven, in.Asked
+		r.undo.steps = in.Undo
 		r.people.approved, r.people.rejected, r.people.ordered = in.Approved, in.Rejected, in.Ordered
 		r.shown.stage, r.shown.needsPerson, r.shown.host = r.inc.Stage, r.inc.NeedsPerson, r.inc.Host
 		r.status = r.statusIn(r.inc.Stage)
@@ -144,6 +148,7 @@ func (r *recovery) decide(ctx workflow.Context) (ladder.Decision, error) {
 		r.note(ctx, fmt.Sprintf("turned down %s: %s", t.Rung, t.Why))
 		if t.Rung == r.people.ordered {
 			r.people.ordered = "" // or it would be climbed once it suits, hours later
+			r.spend(t.Rung)       // nor is anything else in its place
 		}
 	}
 	r.remember(ctx, s, d)
@@ -160,8 +165,11 @@ func (r *recovery) next(ctx workflow.Context) (ladder.Decision, ladder.Situation
 	s := ladder.Situation{
 		Fault: r.inc.Fault, Policy: r.policy, Answers: r.inspection.Answers, Tried: tried,
 		OursStopped: r.oursStopped, Asked: r.asked, Waits: r.waits, Now: workflow.Now(ctx),
-		Vital: r.vital, Stock: r.stock, Unwell: r.unwell, Legacy: r.legacy,
+		Vital: r.vital, Stock: r.stock, Unwell: r.unwell, Legacy: r.legacy, NoBackup: r.noBackup,
 		Approved: r.people.approved, Rejected: r.people.rejected, Ordered: r.people.ordered,
+	}
+	if r.inc.Proposal != nil {
+		s.CountedFrom = r.inc.Proposal.At
 	}
 	if s.Policy.Held == "" {
 		s.Policy.Held = r.inc.Held
@@ -175,7 +183,7 @@ func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
 	if !idle && (r.status.Observes || r.status.Watches) {
 		r.report(ctx, contract.Status{})
 	}
-	if p := r.inc.Proposal; p != nil && (d.Action != ladder.ActApprove || d.Rung != p.Rung) {
+	if p := r.inc.Proposal; p != nil && (d.Action != ladder.ActApprove || d.Rung != p.Rung || d.From != p.From) {
 		r.inc.Proposal = nil
 		r.setNeedsPerson(ctx, false)
 	}
@@ -212,10 +220,8 @@ func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
 func (r *recovery) settle(ctx workflow.Context, host string, outcome contract.Outcome) error {
 	found, err := r.verify(ctx, host)
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return ctx.Err()
 	case err != nil:
-		return r.hold(ctx, r.inc.Stage, r.backoff(), failureText(err))
+		return r.notNow(ctx, r.inc.Stage, err)
 	case !found.OK:
 		r.note(ctx, notWell(found))
 		r.thinkUnwell(found)
@@ -248,9 +254,31 @@ func (r *recovery) doubt(ctx workflow.Context, text string) error {
 func (r *recovery) cancelled(ctx workflow.Context, why string) {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
-	if left := r.undo.unwind(dctx); len(left) > 0 {
+	restart := slices.ContainsFunc(r.undo.steps, func(u contract.Undo) bool { return u.Running })
+	if left := r.undo.unwind(dctx, r.undoOne); len(left) > 0 {
 		r.note(dctx, "could not "+left[0])
+		restart = false
 	}
+	r.leaveStopped(dctx, restart)
 	_ = r.done(dctx, contract.OutcomeCancelled, why)
 	r.close(dctx)
+}
+
+// leaveStopped says that a cancelled incident has left the VM stopped, or starts it
+// again if it ran before a person wanted it put back.
+func (r *recovery) leaveStopped(ctx workflow.Context, restart bool) {
+	if !r.oursStopped || r.legacy {
+		return
+	}
+	why := "this incident has stopped it"
+	if restart {
+		started, err := r.start(ctx, r.inc.Host)
+		if err == nil {
+			r.oursStopped, r.inc.Started = false, started.At
+			r.note(ctx, fmt.Sprintf("started on %s again, as it was before", r.inc.Host))
+			return
+		}
+		why = failureText(err)
+	}
+	r.note(ctx, fmt.Sprintf("%s is left stopped on %s (%s): `holdfast recover %s` starts it", r.inc.VM, r.inc.Host, why, r.inc.VM))
 }

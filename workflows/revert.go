@@ -8,6 +8,7 @@ import (
 
 	"holdfast/internal/contract"
 	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
 )
 
 // snapshotTime is the most that a snapshot, or putting one back, may take: both
@@ -26,9 +27,7 @@ func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 	if err := r.keepDisks(ctx, d.Host, kept); err != nil {
 		return err
 	}
-	r.undo.before("put back what was before the revert on "+d.Host, func(ctx workflow.Context) error {
-		return r.unrevert(ctx, d.Host, kept)
-	})
+	r.undo.before(contract.Undo{Rung: ladder.RungSnapshot, Host: d.Host, Kept: kept, Running: r.asked && r.ranOn(d.Host)})
 	out, err := r.putBack(ctx, d.Host, name)
 	if err != nil {
 		return err
@@ -48,16 +47,22 @@ func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 	return nil
 }
 
+// ranOn reports that a host said, when it was last asked, that the VM runs there.
+func (r *recovery) ranOn(host string) bool {
+	at, _ := proof.AnswerOf(r.inspection.Answers, host)
+	return at.Error == "" && at.Running()
+}
+
 // keepDisks makes a snapshot of a stopped VM as it is, of the kind of the one that
 // is put back: libvirt cannot mix them.
 func (r *recovery) keepDisks(ctx workflow.Context, host, name string) error {
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("keep the disks of %s on %s as %s", r.inc.VM, host, name), snapshotTime)
+	actx := r.onDisks(ctx, fmt.Sprintf("keep the disks of %s on %s as %s", r.inc.VM, host, name), snapshotTime)
 	in := contract.SnapshotInput{VM: r.inc.VM, Host: host, Verb: contract.SnapshotCreate, Name: name, Description: "kept by " + r.inc.ID, External: r.stock.External}
 	return workflow.ExecuteActivity(actx, act.Snapshot, in).Get(ctx, nil)
 }
 
 func (r *recovery) putBack(ctx workflow.Context, host, name string) (contract.RevertResult, error) {
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("put %s on %s back to snapshot %s", r.inc.VM, host, name), snapshotTime)
+	actx := r.onDisks(ctx, fmt.Sprintf("put %s on %s back to snapshot %s", r.inc.VM, host, name), snapshotTime)
 	var out contract.RevertResult
 	in := contract.RevertInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere, Name: name}
 	err := workflow.ExecuteActivity(actx, act.Revert, in).Get(ctx, &out)
@@ -70,11 +75,12 @@ func (r *recovery) unrevert(ctx workflow.Context, host, kept string) error {
 	if err := r.stopRemains(ctx, host, true); err != nil {
 		return err
 	}
+	r.oursStopped = true
 	if _, err := r.putBack(ctx, host, kept); err != nil {
 		return err
 	}
 	// It is the present state again, and needs no second place.
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("give up %s of %s on %s", kept, r.inc.VM, host), snapshotTime)
+	actx := r.onDisks(ctx, fmt.Sprintf("give up %s of %s on %s", kept, r.inc.VM, host), snapshotTime)
 	in := contract.SnapshotInput{VM: r.inc.VM, Host: host, Verb: contract.SnapshotDelete, Name: kept}
 	if err := workflow.ExecuteActivity(actx, act.Snapshot, in).Get(ctx, nil); err != nil {
 		r.note(ctx, fmt.Sprintf("snapshot %s is left behind: %s", kept, failureText(err)))

@@ -104,3 +104,24 @@ func TestAPersonWantsASnapshotBack(t *testing.T) {
 	require.Equal(t, []ladder.Rung{ladder.RungSnapshot}, rungs(inc))
 	require.Equal(t, []string{"stop", "create " + kept}, did)
 }
+
+// Whoever calls off what they wanted of a VM that ran has it running again, with its
+// disks as they were.
+func TestACancelledRestoreStartsWhatRanBefore(t *testing.T) {
+	s := newSite(t)
+	s.inspects(inspection("running", "booted"))
+	s.stock(ladder.Stock{Snapshot: "nightly", SnapshotAt: began})
+	var did []string
+	s.done(&did)
+	s.OnActivity(s.act.Revert, mock.Anything, mock.Anything).Return(contract.RevertResult{At: began, Running: true}, nil)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).After(time.Hour)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
+	s.tells(time.Minute, act(contract.VerbCancel, "ann"))
+	s.ExecuteWorkflow(workflows.RecoverVM, contract.RecoverInput{
+		ID: "incident/s/VM1/1", Fault: of(fault.KindRequested), Restore: "nightly", Ordered: ladder.RungSnapshot,
+	})
+	inc := s.incident(t)
+	require.Equal(t, contract.OutcomeCancelled, inc.Outcome, story(inc))
+	require.Equal(t, []string{"stop", "create " + kept, "stop", "delete " + kept}, did)
+	require.Contains(t, story(inc), "started on A again, as it was before")
+}

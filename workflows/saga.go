@@ -1,30 +1,29 @@
 package workflows
 
 import (
+	"slices"
+
 	"go.temporal.io/sdk/workflow"
+
+	"holdfast/internal/contract"
 )
 
 // saga remembers how to undo what was done and has not verified yet. An undo is
 // registered before its act, must do nothing where nothing happened, and runs
-// on a disconnected context, so that a cancelled incident still cleans up.
+// on a disconnected context, so that a cancelled incident still cleans up. It is
+// data, so that an incident that waits long takes it along as it continues as new.
 type saga struct {
-	steps []undoStep
-}
-
-type undoStep struct {
-	name string
-	undo func(workflow.Context) error
+	steps []contract.Undo
 }
 
 // before registers the undo of an act that is about to happen. An act that is
-// tried again while its undo is still registered, under the same name, needs no second.
-func (s *saga) before(name string, undo func(workflow.Context) error) {
-	for _, step := range s.steps {
-		if step.name == name {
-			return
-		}
+// tried again while its undo is still registered needs no second: the first knows
+// whether the VM ran before.
+func (s *saga) before(u contract.Undo) {
+	same := func(have contract.Undo) bool { have.Running = u.Running; return have == u }
+	if !slices.ContainsFunc(s.steps, same) {
+		s.steps = append(s.steps, u)
 	}
-	s.steps = append(s.steps, undoStep{name, undo})
 }
 
 // keep forgets every undo: what was done has verified.
@@ -32,13 +31,13 @@ func (s *saga) keep() { s.steps = nil }
 
 // unwind undoes everything, newest first, and returns the names of the steps
 // that could not be undone.
-func (s *saga) unwind(ctx workflow.Context) (failed []string) {
+func (s *saga) unwind(ctx workflow.Context, undo func(workflow.Context, contract.Undo) error) (failed []string) {
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
-	for i := len(s.steps) - 1; i >= 0; i-- {
-		if err := s.steps[i].undo(ctx); err != nil {
-			workflow.GetLogger(ctx).Warn("undo failed", "step", s.steps[i].name, "error", err)
-			failed = append(failed, s.steps[i].name)
+	for _, step := range slices.Backward(s.steps) {
+		if err := undo(ctx, step); err != nil {
+			workflow.GetLogger(ctx).Warn("undo failed", "step", step.String(), "error", err)
+			failed = append(failed, step.String())
 		}
 	}
 	s.steps = nil

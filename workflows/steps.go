@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
@@ -14,12 +15,22 @@ import (
 	"holdfast/internal/proof"
 )
 
+// onSite is [onSite] with the priority of the VM's repairs, as far as it is known.
+func (r *recovery) onSite(ctx workflow.Context, summary string, startToClose time.Duration) workflow.Context {
+	return workflow.WithPriority(onSite(ctx, r.inc.Site, summary, startToClose), temporal.Priority{PriorityKey: r.policy.Priority})
+}
+
+// onDisks is [onDisks] with the same.
+func (r *recovery) onDisks(ctx workflow.Context, summary string, startToClose time.Duration) workflow.Context {
+	return workflow.WithPriority(onDisks(ctx, r.inc.Site, summary, startToClose), temporal.Priority{PriorityKey: r.policy.Priority})
+}
+
 // inspect asks all hosts about the VM. It waits, as long as it takes, while no
 // worker of the site is there to ask.
 func (r *recovery) inspect(ctx workflow.Context) error {
 	f := r.inc.Fault
 	for {
-		actx := onSite(ctx, r.inc.Site, fmt.Sprintf("ask every host about %s", r.inc.VM), 30*time.Second)
+		actx := r.onSite(ctx, fmt.Sprintf("ask every host about %s", r.inc.VM), 30*time.Second)
 		in := contract.InspectInput{
 			VM: f.VM, Host: f.Host, Elsewhere: f.Elsewhere,
 			PolicyInput: contract.PolicyInput{Kind: f.Kind, Labels: f.Labels, Mode: f.Mode},
@@ -32,26 +43,19 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 			r.vital, r.stock = nil, nil
 			return nil
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		why := failureText(err)
-		if noWorker(err) {
-			why = noWorkerText(r.inc.Site)
-		}
-		if err := r.hold(ctx, contract.StageWait, r.backoff(), why); err != nil {
+		if err := r.notNow(ctx, contract.StageWait, err); err != nil {
 			return err
 		}
 	}
 }
 
 func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) error {
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
+	actx := r.onSite(ctx, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
 	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host, Force: force}).Get(ctx, nil)
 }
 
 func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
+	actx := r.onSite(ctx, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
 	in := contract.StartInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere}
 	var out contract.StartResult
 	err := workflow.ExecuteActivity(actx, act.Start, in).Get(ctx, &out)
@@ -70,7 +74,7 @@ func (r *recovery) verify(ctx workflow.Context, host string) (contract.VerifyRes
 		probes = ladder.Probes{} // nothing was done: that it runs is what was wrong
 	}
 	r.show(ctx, r.inc.Stage, r.inc.NeedsPerson, fmt.Sprintf("verifies that %s stays running for %s", r.inc.VM, r.policy.StableFor))
-	actx := onSite(ctx, r.inc.Site, fmt.Sprintf("verify that %s stays running on %s", r.inc.VM, host), r.policy.StableFor+probes.Within+time.Minute)
+	actx := r.onSite(ctx, fmt.Sprintf("verify that %s stays running on %s", r.inc.VM, host), r.policy.StableFor+probes.Within+time.Minute)
 	in := contract.VerifyInput{
 		VM: r.inc.VM, Host: host, StableFor: r.policy.StableFor,
 		Probes: probes, AgentExpected: r.agentExpected(),
@@ -91,6 +95,17 @@ func (r *recovery) hold(ctx workflow.Context, stage contract.Stage, wait time.Du
 	return r.sleep(ctx, wait, "next look: "+why)
 }
 
+// notNow waits because an activity could not be done, and says why.
+func (r *recovery) notNow(ctx workflow.Context, stage contract.Stage, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case noWorker(err):
+		return r.hold(ctx, stage, r.backoff(), noWorkerText(r.inc.Site))
+	}
+	return r.hold(ctx, stage, r.backoff(), failureText(err))
+}
+
 // backoff is the wait before the next look: 1 s, 2 s, 4 s ... 30 s.
 func (r *recovery) backoff() time.Duration {
 	return min(time.Second<<min(r.waits, 5), 30*time.Second)
@@ -100,13 +115,14 @@ func (r *recovery) backoff() time.Duration {
 // first. A history that has grown long continues as new here, where nothing is
 // under way.
 func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) error {
-	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 && len(r.undo.steps) == 0 {
+	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 {
 		if err := r.drain(ctx); err != nil {
 			return err
 		}
 		if r.wake.Len() == 0 && r.over == "" {
 			in := r.input
 			in.Carry, in.OursStopped, in.Forgiven, in.Asked = &r.inc, r.oursStopped, r.forgiven, r.asked
+			in.Undo = r.undo.steps
 			in.Approved, in.Rejected, in.Ordered = r.people.approved, r.people.rejected, r.people.ordered
 			return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
 		}

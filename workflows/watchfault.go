@@ -1,7 +1,9 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -30,6 +32,10 @@ func WatchFault(ctx workflow.Context, in contract.WatchInput) (contract.Incident
 	if err := workflow.SetQueryHandler(ctx, contract.QueryIncident, func() (contract.Incident, error) { return w.inc, nil }); err != nil {
 		return contract.Incident{}, err
 	}
+	ctx, w.cancel = workflow.WithCancel(ctx)
+	if err := hearActs(ctx, w.objects, w.takeIn); err != nil {
+		return contract.Incident{}, err
+	}
 	workflow.Go(ctx, w.listen)
 	err := w.run(ctx)
 	switch {
@@ -40,12 +46,33 @@ func WatchFault(ctx workflow.Context, in contract.WatchInput) (contract.Incident
 	case ctx.Err() != nil:
 		dctx, cancel := workflow.NewDisconnectedContext(ctx)
 		defer cancel()
-		_ = w.done(dctx, contract.OutcomeCancelled, "cancelled by a person")
+		_ = w.done(dctx, contract.OutcomeCancelled, cmp.Or(w.cancelling, "cancelled by a person"))
 		w.close(dctx)
 		w.farewell(dctx)
+		if w.cancelling != "" {
+			return w.inc, nil
+		}
 		return w.inc, ctx.Err()
 	}
 	return w.inc, err
+}
+
+// objects says why an act makes no sense: nothing is done here that a person could
+// approve, hold or try again.
+func (w *watching) objects(a contract.Act) error {
+	if err := w.record.objects(a); err != nil {
+		return err
+	}
+	if a.Verb != contract.VerbCancel {
+		return fmt.Errorf("%s is watched, and nothing is done about it that you could %s: mend it, or `holdfast incident cancel %s` to dismiss it", subject(w.inc), a.Verb, w.inc.ID)
+	}
+	return nil
+}
+
+func (w *watching) takeIn(ctx workflow.Context, a contract.Act) contract.ActReply {
+	w.heardAct(ctx, a)
+	w.cancelFor(a)
+	return contract.ActReply{IncidentID: w.inc.ID, Said: "ends, and dismisses its faults"}
 }
 
 func (w *watching) begin(ctx workflow.Context) {

@@ -137,13 +137,18 @@ func TestRecoverUndoesAStartThatDidNotVerify(t *testing.T) {
 }
 
 func TestRecoverStandsDownWhenAPersonStopsItDuringVerification(t *testing.T) {
-	s := newSite(t)
-	s.inspects(inspection("shut off", "crashed"), inspection("shut off", "destroyed"))
-	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
-	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("shut off", "destroyed"), nil).Once()
-	s.OnActivity(s.act.StopRemains, mock.Anything, mock.Anything).Return(contract.StopRemainsResult{}, nil)
-	inc := s.recover(t)
-	require.Equal(t, contract.OutcomeStoodDown, inc.Outcome, story(inc))
+	for _, found := range []fault.Sighting{
+		{State: "shut off", Reason: "destroyed"}, {State: "shut off", Reason: "shutdown"}, {State: "paused", Reason: "user"},
+	} {
+		t.Run(found.Reason, func(t *testing.T) {
+			s := newSite(t)
+			s.inspects(inspection("shut off", "crashed"))
+			s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
+			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies(found.State, found.Reason), nil).Once()
+			inc := s.recover(t) // and nothing is removed: it is theirs now
+			require.Equal(t, contract.OutcomeStoodDown, inc.Outcome, story(inc))
+		})
+	}
 }
 
 func TestRecoverRemovesWhatIsLeftBeforeItStarts(t *testing.T) {

@@ -37,8 +37,9 @@ incident only: holdfast vm hold keeps hands off a VM for good.`, `  holdfast inc
 	{contract.VerbResume, "Have an incident go on that was held", `Have an incident go on that was held with holdfast incident hold. It looks at its VM anew
 before it decides anything.`, `  holdfast incident resume VM1 --reason "done at the console"`},
 	{contract.VerbCancel, "End an incident, and undo what has not verified", `End an incident. What it is doing is stopped, and what has not verified is undone: a VM
-that was started and does not run yet is stopped again. The fault that it is about opens
-no other incident; the next fault does.`, `  holdfast incident cancel VM1 --reason "this VM is being replaced"`},
+that was started and does not run yet is stopped again; what writes to a disk is waited
+for. The fault that it is about opens no other incident; the next fault does. Of an
+incident about a host, a storage pool or the site, which only watches, give the ID.`, `  holdfast incident cancel VM1 --reason "this VM is being replaced"`},
 	{contract.VerbRetry, "Have an incident try again with a new budget", `Have an incident that waits for a person try again, from the first rung of its ladder and
 with a new budget; rungs that were rejected are back. In observe mode it does then what
 it would do. holdfast recover does the same, by the name of the VM.`, `  holdfast incident retry VM1 --reason "the disk is back"`},

@@ -228,11 +228,11 @@ func TestRecoverReplies(t *testing.T) {
 		stage contract.Stage
 	}{
 		"incident/x\n": {reply: contract.RecoverReply{IncidentID: "incident/x"}},
-		"web is already being repaired by incident/x (stage restart)\n":                                      {contract.RecoverReply{IncidentID: "incident/x", Already: true}, "restart"},
-		"web is already being repaired by incident/x\n":                                                      {reply: contract.RecoverReply{IncidentID: "incident/x", Already: true}},
-		"web: incident/x waited for a person and tries again now\n":                                          {contract.RecoverReply{IncidentID: "incident/x", Already: true, Retrying: true}, "needs person"},
-		"web: incident/x observed only, and repairs now that you ask\n":                                      {contract.RecoverReply{IncidentID: "incident/x", Already: true, Retrying: true}, "observe"},
-		"web: told incident/x, which has no rung for its fault yet, and starts it only if it does not run\n": {contract.RecoverReply{IncidentID: "incident/x", Already: true, Watching: true}, "watch"},
+		"web is already being repaired by incident/x (stage restart)\n":                           {contract.RecoverReply{IncidentID: "incident/x", Already: true}, "restart"},
+		"web is already being repaired by incident/x\n":                                           {reply: contract.RecoverReply{IncidentID: "incident/x", Already: true}},
+		"web: incident/x waited for a person and tries again now\n":                               {contract.RecoverReply{IncidentID: "incident/x", Already: true, Retrying: true}, "needs person"},
+		"web: incident/x observed only, and repairs now that you ask\n":                           {contract.RecoverReply{IncidentID: "incident/x", Already: true, Retrying: true}, "observe"},
+		"web: told incident/x, whose fault no rung mends: it starts it only if it does not run\n": {contract.RecoverReply{IncidentID: "incident/x", Already: true, Watching: true}, "watch"},
 	} {
 		var b bytes.Buffer
 		recoverReply(&b, req, c.reply, c.stage)

@@ -109,7 +109,7 @@ func (a *app) recover(cmd *cobra.Command, ref string, f recoverFlags) error {
 func recoverReply(w io.Writer, req contract.RecoverRequest, reply contract.RecoverReply, stage contract.Stage) {
 	switch {
 	case reply.Watching:
-		fmt.Fprintf(w, "%s: told %s, which has no rung for its fault yet, and starts it only if it does not run\n", req.VM, reply.IncidentID)
+		fmt.Fprintf(w, "%s: told %s, whose fault no rung mends: it starts it only if it does not run\n", req.VM, reply.IncidentID)
 	case reply.Retrying && stage == contract.StageObserve:
 		fmt.Fprintf(w, "%s: %s observed only, and repairs now that you ask\n", req.VM, reply.IncidentID)
 	case reply.Retrying:

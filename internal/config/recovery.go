@@ -21,9 +21,13 @@ type Recovery struct {
 	MaxFailures int `yaml:"maxFailures"`
 	// Window is how far back failures count, 10s to 24h. It is long enough for
 	// MaxFailures repairs with the waits that Backoff puts between them.
-	Window  time.Duration `yaml:"window"`
-	Backoff Backoff       `yaml:"backoff"`
-	Verify  Verify        `yaml:"verify"`
+	Window time.Duration `yaml:"window"`
+	// Desired is the state that a VM is brought back to, running or as-found.
+	Desired string `yaml:"desired"`
+	// Priority of its repairs over others, 1, first, to 5.
+	Priority int     `yaml:"priority"`
+	Backoff  Backoff `yaml:"backoff"`
+	Verify   Verify  `yaml:"verify"`
 	// Budgets are how often rungs may fail within Window before they are passed over,
 	// 1 to 100. For a restart that is MaxFailures.
 	Budgets map[ladder.Rung]int `yaml:"budgets,omitempty"`
@@ -71,6 +75,8 @@ func defaultRecovery() Recovery {
 	return Recovery{
 		MaxFailures: 5,
 		Window:      10 * time.Minute,
+		Desired:     ladder.DesiredRunning,
+		Priority:    ladder.DefaultPriority,
 		Backoff:     Backoff{Initial: time.Second, Max: time.Minute, Factor: 2},
 		Verify:      Verify{StableFor: 5 * time.Second, Within: 2 * time.Minute, Agent: ladder.AgentAuto},
 		Approval:    Approval{Rungs: ladder.DefaultApproval(), Then: ladder.FallbackEscalate},
@@ -88,7 +94,7 @@ func (r Recovery) clone() Recovery {
 // Policy is what the ladder decides by.
 func (r Recovery) Policy() ladder.Policy {
 	return ladder.Policy{
-		MaxFailures: r.MaxFailures, Window: r.Window,
+		MaxFailures: r.MaxFailures, Window: r.Window, Desired: r.Desired, Priority: r.Priority,
 		BackoffInitial: r.Backoff.Initial, BackoffMax: r.Backoff.Max, BackoffFactor: r.Backoff.Factor,
 		StableFor: r.Verify.StableFor,
 		Probes:    ladder.Probes{Agent: r.Verify.Agent, TCP: r.Verify.TCP, HTTP: r.Verify.HTTP, Command: r.Verify.Command, Within: r.Verify.Within},
@@ -101,6 +107,8 @@ func recoverySchema(d *decoder, r *Recovery) reader {
 	return d.mapping(
 		field{"maxFailures", d.integer(&r.MaxFailures, 1, 100)},
 		field{"window", d.duration(&r.Window, 10*time.Second, 24*time.Hour)},
+		field{"desired", oneOf(d, &r.Desired, ladder.DesiredRunning, ladder.DesiredAsFound)},
+		field{"priority", d.integer(&r.Priority, 1, 5)},
 		field{"backoff", d.mapping(
 			field{"initial", d.duration(&r.Backoff.Initial, 100*time.Millisecond, time.Hour)},
 			field{"max", d.duration(&r.Backoff.Max, 100*time.Millisecond, time.Hour)},

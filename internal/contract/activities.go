@@ -73,8 +73,6 @@ type VitalInput struct {
 	VM   fault.VM   `json:"vm"`
 	Host string     `json:"host"`
 	Kind fault.Kind `json:"kind"` // of the fault that is to be borne out
-	// AgentExpected: its guest agent answers when it is well.
-	AgentExpected bool `json:"agentExpected,omitempty"`
 }
 
 // StepInput asks for a rung that needs no more than a VM and its host: resume or
@@ -82,6 +80,8 @@ type VitalInput struct {
 type StepInput struct {
 	VM   fault.VM `json:"vm"`
 	Host string   `json:"host"`
+	// Elsewhere is earlier evidence about other hosts, as StartInput has it.
+	Elsewhere []fault.Sighting `json:"elsewhere,omitempty"`
 }
 
 // StepResult says how it went.
@@ -156,8 +156,8 @@ type VMState struct {
 type SimFaultInput struct {
 	Action string `json:"action"` // one of the Sim constants
 	Target string `json:"target"` // name of a VM or of a host
-	// Count is how many of the next starts fail, for SimFailStarts: negative is
-	// all of them, 0 none. Of other actions it is seconds (SimSkewClock),
+	// Count is how many of the next starts fail, for SimFailStarts, or snapshots,
+	// reverts, backups and restores for theirs: negative is all of them, 0 none. Of other actions it is seconds (SimSkewClock),
 	// milliseconds (SimSlowDisk), packets a second (SimDropPackets), or a percentage.
 	Count int `json:"count,omitempty"`
 }
@@ -171,6 +171,10 @@ const (
 	SimLose          = "lose"
 	SimFind          = "find"
 	SimFailStarts    = "fail-starts"
+	SimFailSnapshots = "fail-snapshots"
+	SimFailReverts   = "fail-reverts"
+	SimFailBackups   = "fail-backups"
+	SimFailRestores  = "fail-restores"
 	SimHang          = "hang"
 	SimUnhang        = "unhang"
 	SimHangGuest     = "hang-guest"
@@ -190,6 +194,7 @@ const (
 	SimLoad          = "load"
 	SimSteal         = "steal"
 	SimCorruptDisk   = "corrupt-disk"
+	SimDamageBackups = "damage-backups"
 	SimFillMemory    = "fill-memory"
 	SimSlowDisk      = "slow-disk"
 	SimDropPackets   = "drop-packets"

@@ -51,8 +51,8 @@ type Incident struct {
 	VM    fault.VM    `json:"vm"`
 	Host  string      `json:"host"`
 	Fault fault.Fault `json:"fault"`
-	// Also are faults that stand besides, without their Elsewhere. No rung for them
-	// exists yet, and the incident stays open until they are over.
+	// Also are faults that stand besides, without their Elsewhere. No rung
+	// mends them, and the incident stays open until they are over.
 	Also []fault.Fault `json:"also,omitempty"`
 	// More counts the faults that reached the incident while it was open.
 	More    int     `json:"more,omitempty"`
@@ -97,13 +97,16 @@ type RecoverInput struct {
 	// the VM, and the time before which attempts count no more.
 	OursStopped bool      `json:"oursStopped,omitempty"`
 	Forgiven    time.Time `json:"forgiven,omitzero"`
-	// Restore is the snapshot that a person wants the VM put back to; it goes with
-	// Ordered, which may also be set from the start.
-	Restore string `json:"restore,omitempty"`
+	// Restore is the snapshot that a person wants the VM put back to, and Backup the
+	// backup. They go with Ordered, which may also be set from the start.
+	Restore string     `json:"restore,omitempty"`
+	Backup  *BackupRef `json:"backup,omitempty"`
 	// Approved, Rejected and Ordered go with Carry: what people said of rungs.
 	Approved []ladder.Rung   `json:"approved,omitempty"`
 	Rejected []ladder.Turned `json:"rejected,omitempty"`
 	Ordered  ladder.Rung     `json:"ordered,omitempty"`
+	// Undo goes with Carry: how to undo what has not verified.
+	Undo []Undo `json:"undo,omitempty"`
 	// Asked goes with Carry: a person asked for the repair, so that it is made in
 	// observe mode too.
 	Asked bool `json:"asked,omitempty"`
@@ -130,7 +133,7 @@ type Status struct {
 	ID          string `json:"id"`
 	NeedsPerson bool   `json:"needsPerson"`
 	// Watches: it waits for its faults to be over, and wants to hear that they are
-	// still true. No rung for them exists yet.
+	// still true: no rung mends them.
 	Watches bool `json:"watches,omitempty"`
 	// Observes: it acts when a person asks, and does not ask for one.
 	Observes bool `json:"observes,omitempty"`
@@ -173,7 +176,7 @@ type RecoverReply struct {
 	Already bool `json:"already"`
 	// Retrying: it was waiting for a person and tries again now.
 	Retrying bool `json:"retrying,omitempty"`
-	// Watching: no rung for its fault exists yet. The request has the VM started
+	// Watching: no rung mends its fault. The request has the VM started
 	// if it does not run, and nothing else.
 	Watching bool `json:"watching,omitempty"`
 }

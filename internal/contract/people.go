@@ -61,8 +61,12 @@ type ActReply struct {
 type Proposal struct {
 	Rung ladder.Rung `json:"rung"`
 	Host string      `json:"host"`
-	Why  string      `json:"why"`
-	At   time.Time   `json:"at"`
+	// From is the snapshot or the backup that the VM would be put back to; a backup is
+	// in the place that In names.
+	From string    `json:"from,omitempty"`
+	In   string    `json:"in,omitempty"`
+	Why  string    `json:"why"`
+	At   time.Time `json:"at"`
 	// Until is when it is no longer waited for, and Then what is done then; the zero
 	// time: it is waited for until somebody answers.
 	Until time.Time       `json:"until,omitzero"`

@@ -33,6 +33,9 @@ type Sighting struct {
 	At time.Time `json:"at"`
 }
 
+// Running: the host says that the guest executes, or could as soon as it has to.
+func (s Sighting) Running() bool { return s.State == "running" || s.State == "blocked" }
+
 // String reads like "A: shut off (crashed)".
 func (s Sighting) String() string {
 	switch {

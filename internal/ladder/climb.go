@@ -78,7 +78,7 @@ func refuses(s Situation, r Rung, at proof.Answer) string {
 	switch {
 	case slices.Contains(s.Policy.Forbidden, r):
 		return "the policy forbids it"
-	case !climbable[r] || s.Legacy && r != RungRestart:
+	case !climbable[r], s.Legacy && r != RungRestart, s.NoBackup && r == RungBackup:
 		return "it does not exist yet"
 	}
 	if why := unsuited(s, r, at); why != "" {
@@ -125,6 +125,12 @@ func (k *Stock) lacks(r Rung) string {
 func take(s Situation, r Rung, at proof.Answer, turned []Turned) Decision {
 	failed, last := failures(s, r)
 	d := Decision{Action: ActClimb, Rung: r, Host: at.Host, Turned: turned, Why: describe(s.Fault) + ": " + does(s, r, at.Host)}
+	switch r {
+	case RungSnapshot:
+		d.From = s.Stock.Snapshot
+	case RungBackup:
+		d.From = s.Stock.Backup
+	}
 	if failed > 0 {
 		d.Why = fmt.Sprintf("try %d of %d after: %s", failed+1, s.Policy.budget(r), last.Error)
 		// The backoff counts from the end of the last failure, not from now.
@@ -199,7 +205,7 @@ func held(s Situation, d Decision) Decision {
 	switch d.Action {
 	case ActClimb, ActApprove, ActPerson, ActLook:
 		return Decision{
-			Action: ActHold, Host: d.Host, Wait: lookAgain(s.Waits), Turned: d.Turned,
+			Action: ActHold, Host: d.Host, Wait: LookAgain(s.Waits), Turned: d.Turned,
 			Why: fmt.Sprintf("%s; nothing is done: %s", describe(s.Fault), s.Policy.Held),
 		}
 	}
@@ -212,8 +218,12 @@ func held(s Situation, d Decision) Decision {
 func failures(s Situation, r Rung) (int, Attempt) {
 	var n int
 	var last Attempt
+	from := s.Now
+	if !s.CountedFrom.IsZero() {
+		from = s.CountedFrom
+	}
 	for _, a := range s.Tried {
-		if s.Now.Sub(a.Ended) > s.Policy.Window || r != "" && a.Rung != r {
+		if from.Sub(a.Ended) > s.Policy.Window || r != "" && a.Rung != r {
 			continue
 		}
 		n++

@@ -60,6 +60,10 @@ func TestClimb(t *testing.T) {
 			action: ladder.ActLook, look: ladder.LookStock, turned: r(ladder.RungRestart, ladder.RungElsewhere)},
 		"a snapshot is known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Tried, s.Stock = failedAgo(5, 4, 3, 2, 1), stock },
 			action: ladder.ActApprove, rung: ladder.RungSnapshot, why: "revert it to snapshot nightly on A", turned: r(ladder.RungRestart, ladder.RungElsewhere)},
+		"a person thinks for longer than failures count": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.Tried, s.Stock, s.CountedFrom = failedAgo(5, 4, 3, 2, 1), stock, s.Now
+			s.Now = s.Now.Add(24 * time.Hour)
+		}, action: ladder.ActApprove, rung: ladder.RungSnapshot, turned: r(ladder.RungRestart, ladder.RungElsewhere)},
 		"a snapshot is approved": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
 			s.Tried, s.Stock, s.Approved = failedAgo(5, 4, 3, 2, 1), stock, r(ladder.RungSnapshot)
 		}, action: ladder.ActClimb, rung: ladder.RungSnapshot, turned: r(ladder.RungRestart, ladder.RungElsewhere)},
@@ -72,12 +76,35 @@ func TestClimb(t *testing.T) {
 		"a snapshot is wanted":  {kind: fault.KindRequested, found: runs, change: func(s *ladder.Situation) { s.Stock, s.Ordered = stock, ladder.RungSnapshot }, action: ladder.ActClimb, rung: ladder.RungSnapshot},
 		"a snapshot is wanted that is gone": {kind: fault.KindRequested, found: runs, change: func(s *ladder.Situation) { s.Ordered = ladder.RungSnapshot },
 			action: ladder.ActVerify, turned: r(ladder.RungSnapshot)},
+		"a snapshot did not help": {kind: fault.KindPanicked, found: dead, change: func(s *ladder.Situation) {
+			s.Stock, s.Tried = stock, append(failedAgo(5, 4, 3, 2), tried(ladder.RungRestart, ladder.RungSnapshot)...)
+		}, action: ladder.ActApprove, rung: ladder.RungBackup, why: "restore it from backup 2026-11-21 on A, and keep its present disks aside; the policy wants a person to approve that",
+			turned: r(ladder.RungReset, ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot)},
+		"a snapshot did not help, and a backup may be known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.Stock, s.Tried = nil, append(failedAgo(5, 4, 3, 2), tried(ladder.RungRestart, ladder.RungSnapshot)...)
+		}, action: ladder.ActLook, look: ladder.LookStock, turned: r(ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot)},
+		"a backup and no snapshot": {kind: fault.KindBootFailed, found: says("A", "shut off", "crashed"), change: func(s *ladder.Situation) {
+			s.Stock, s.Tried = &ladder.Stock{Backup: "weekly", SnapshotWhy: "none was made"}, failedAgo(5, 4, 3, 2, 1)
+		}, action: ladder.ActApprove, rung: ladder.RungBackup, turned: r(ladder.RungReset, ladder.RungRestart, ladder.RungSnapshot)},
+		"a backup is approved": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.Stock, s.Tried, s.Approved = &ladder.Stock{Backup: "weekly"}, failedAgo(5, 4, 3, 2, 1), r(ladder.RungBackup)
+		}, action: ladder.ActClimb, rung: ladder.RungBackup, turned: r(ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot)},
+		"a backup did not help": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.Stock, s.Tried = stock, append(failedAgo(5, 4, 3, 2), tried(ladder.RungRestart, ladder.RungSnapshot, ladder.RungBackup)...)
+		}, action: ladder.ActPerson, turned: r(ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot, ladder.RungBackup)},
+		"a backup is wanted": {kind: fault.KindRequested, found: runs, change: func(s *ladder.Situation) { s.Stock, s.Ordered = stock, ladder.RungBackup }, action: ladder.ActClimb, rung: ladder.RungBackup},
+		"before there were backups": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.NoBackup, s.Stock, s.Tried = true, nil, append(failedAgo(5, 4, 3, 2), tried(ladder.RungRestart, ladder.RungSnapshot)...)
+		}, action: ladder.ActPerson, turned: r(ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot, ladder.RungBackup)},
 		"a ladder of the site's": {kind: fault.KindIOError, found: io, change: func(s *ladder.Situation) { s.Policy.Ladder = r(ladder.RungRestart) }, action: ladder.ActClimb, rung: ladder.RungRestart},
 		"nothing but a person": {kind: fault.KindHung, found: runs, change: func(s *ladder.Situation) { s.Policy.Ladder = r(ladder.RungPerson) },
 			action: ladder.ActWatch},
 		"forbidden": {kind: fault.KindPanicked, found: panicked, change: func(s *ladder.Situation) { s.Policy.Forbidden = r(ladder.RungReset) }, action: ladder.ActClimb, rung: ladder.RungRestart, turned: r(ladder.RungReset)},
 		"rejected": {kind: fault.KindPanicked, found: panicked, change: func(s *ladder.Situation) { s.Rejected = []ladder.Turned{{Rung: ladder.RungReset, Why: "ann said no"}} },
 			action: ladder.ActClimb, rung: ladder.RungRestart, turned: r(ladder.RungReset)},
+		"down, and left so by its policy": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Policy.Desired = ladder.DesiredAsFound }, action: ladder.ActStandDown, why: "its policy leaves it so"},
+		"down, left so, and asked for":    {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Policy.Desired, s.Asked = ladder.DesiredAsFound, true }, action: ladder.ActClimb, rung: ladder.RungRestart},
+		"stands, and is left if down":     {kind: fault.KindPanicked, found: panicked, change: func(s *ladder.Situation) { s.Policy.Desired = ladder.DesiredAsFound }, action: ladder.ActClimb, rung: ladder.RungReset},
 		"needs approval": {kind: fault.KindPanicked, found: panicked, change: func(s *ladder.Situation) { s.Policy.Approval = r(ladder.RungReset) },
 			action: ladder.ActApprove, rung: ladder.RungReset, why: "a person to approve"},
 		"is approved": {kind: fault.KindPanicked, found: panicked, change: func(s *ladder.Situation) {

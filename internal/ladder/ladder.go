@@ -74,11 +74,17 @@ type Situation struct {
 	Rejected []Turned `json:"rejected,omitempty"`
 	// Ordered is the rung that a person wants climbed next, whatever its budget.
 	Ordered Rung `json:"ordered,omitempty"`
+	// CountedFrom is the time from which the policy's Window is reckoned back, where
+	// that is not now: when a person was asked for approval, so that what failed
+	// before is not forgotten while they think.
+	CountedFrom time.Time `json:"countedFrom,omitzero"`
 	// Waits counts the waits in a row, for their backoff.
 	Waits int       `json:"waits,omitempty"`
 	Now   time.Time `json:"now"`
 	// Legacy: an incident that was opened before there were rungs besides restart.
 	Legacy bool `json:"legacy,omitempty"`
+	// NoBackup: one that was opened before a VM could be restored from a backup.
+	NoBackup bool `json:"noBackup,omitempty"`
 }
 
 // Vital is what a guest that its host calls running looks like.
@@ -100,6 +106,7 @@ type Stock struct {
 	External    bool      `json:"external,omitempty"` // the snapshot is a layer
 	Backup      string    `json:"backup,omitempty"`
 	BackupAt    time.Time `json:"backupAt,omitzero"`
+	BackupIn    string    `json:"backupIn,omitempty"` // the pool or folder that the backup is in
 	BackupWhy   string    `json:"backupWhy,omitempty"`
 }
 
@@ -118,6 +125,8 @@ type Decision struct {
 	Why    string        `json:"why"`
 	Turned []Turned      `json:"turned,omitempty"`
 	Look   Look          `json:"look,omitempty"`
+	// From is the snapshot or the backup that the VM would be put back to.
+	From string `json:"from,omitempty"`
 	// Meanwhile is a rung that does no harm, and may be tried again now and then
 	// while a person is waited for.
 	Meanwhile Rung `json:"meanwhile,omitempty"`
@@ -202,7 +211,7 @@ func decideActive(s Situation, active []proof.Answer) Decision {
 			// QEMU was started and never came to run, or its guest crashed.
 			return climb(s, at)
 		case "user":
-			return Decision{Action: ActStandDown, Host: at.Host, Why: "a person paused it"}
+			return Decision{Action: ActStandDown, Host: at.Host, Why: Intent(s.Fault.VM, at.Sighting, false)}
 		case "migrating", "post-copy", "saving", "dumping", "snapshot", "creating snapshot", "shutting down":
 			return wait(s, fmt.Sprintf("%s is %s on %s", s.Fault.VM, at.Reason, at.Host))
 		}
@@ -268,17 +277,28 @@ func intended(s Situation, a proof.Answer) (bool, string) {
 	if s.Fault.Kind == fault.KindRequested {
 		return false, "" // the newest intent is the request
 	}
-	switch a.Reason {
-	case "shutdown", "saved":
-		return true, fmt.Sprintf("%s was shut down in order on %s (%s): that is intent, not a fault", s.Fault.VM, a.Host, a.Reason)
-	case "destroyed":
-		if !s.OursStopped {
-			return true, fmt.Sprintf("a person stopped %s on %s: it stays stopped", s.Fault.VM, a.Host)
-		}
-	case "migrated":
-		return true, fmt.Sprintf("%s was migrated away from %s", s.Fault.VM, a.Host)
+	why := Intent(s.Fault.VM, a.Sighting, s.OursStopped)
+	if why == "" && s.Policy.Desired == DesiredAsFound && !s.OursStopped && !s.Asked {
+		why = fmt.Sprintf("%s is down on %s (%s), and its policy leaves it so", s.Fault.VM, a.Host, a.Reason)
 	}
-	return false, ""
+	return why != "", why
+}
+
+// Intent says why a VM that does not run is as somebody wants it; empty: nothing
+// says so. ours: whoever asks has stopped it.
+func Intent(vm fault.VM, at fault.Sighting, ours bool) string {
+	switch {
+	case at.State == "paused" && at.Reason == "user":
+		return "a person paused it"
+	case at.State != "shut off":
+	case at.Reason == "shutdown" || at.Reason == "saved":
+		return fmt.Sprintf("%s was shut down in order on %s (%s): that is intent, not a fault", vm, at.Host, at.Reason)
+	case at.Reason == "destroyed" && !ours:
+		return fmt.Sprintf("a person stopped %s on %s: it stays stopped", vm, at.Host)
+	case at.Reason == "migrated":
+		return fmt.Sprintf("%s was migrated away from %s", vm, at.Host)
+	}
+	return ""
 }
 
 func describe(f fault.Fault) string {

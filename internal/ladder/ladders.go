@@ -40,7 +40,7 @@ const (
 )
 
 // climbable are the rungs that can be climbed so far.
-var climbable = map[Rung]bool{RungResume: true, RungReset: true, RungRestart: true, RungSnapshot: true, RungPerson: true}
+var climbable = map[Rung]bool{RungResume: true, RungReset: true, RungRestart: true, RungSnapshot: true, RungBackup: true, RungPerson: true}
 
 // vmRungs are those of a VM, in the order in which a ladder has them.
 var vmRungs = []Rung{RungResume, RungReset, RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson}

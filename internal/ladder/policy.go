@@ -36,6 +36,12 @@ type Policy struct {
 	// 0: for ever.
 	ApprovalTimeout time.Duration `json:"approvalTimeout,omitempty"`
 	ApprovalThen    Fallback      `json:"approvalThen,omitempty"`
+	// Desired is the state that the VM is brought back to: DesiredRunning, or
+	// DesiredAsFound, which leaves one that is down as it is; empty: running.
+	Desired string `json:"desired,omitempty"`
+	// Priority orders the repairs of a site that has more of them than its workers can
+	// do at once: from 1, first, to 5; 0: 3.
+	Priority int `json:"priority,omitempty"`
 	// Held says who wants hands off the VM, and why; empty: nobody.
 	Held string `json:"held,omitempty"`
 	// AgentExpected: a guest agent answers in this VM when it is well.
@@ -45,6 +51,15 @@ type Policy struct {
 	Observe    bool   `json:"observe,omitempty"`
 	ObserveWhy string `json:"observeWhy,omitempty"`
 }
+
+// Desired states.
+const (
+	DesiredRunning = "running"
+	DesiredAsFound = "as-found"
+)
+
+// DefaultPriority is that of a policy that names none.
+const DefaultPriority = 3
 
 // Fallback is what becomes of a rung that nobody has approved or refused in time.
 type Fallback string
@@ -88,7 +103,7 @@ func (p Policy) budget(r Rung) int {
 // DefaultPolicy is used where the site file says nothing.
 func DefaultPolicy() Policy {
 	return Policy{
-		MaxFailures: 5, Window: 10 * time.Minute,
+		MaxFailures: 5, Window: 10 * time.Minute, Desired: DesiredRunning, Priority: DefaultPriority,
 		BackoffInitial: time.Second, BackoffMax: time.Minute, BackoffFactor: 2,
 		StableFor: 5 * time.Second, Probes: Probes{Agent: AgentAuto, Within: 2 * time.Minute},
 		Approval: DefaultApproval(), ApprovalThen: FallbackEscalate,

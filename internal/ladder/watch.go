@@ -40,7 +40,7 @@ func decideWatched(s Situation) Decision {
 		}
 	}
 	d := watch(s.Fault, s.Policy)
-	d.State, d.Wait = state, lookAgain(s.Waits)
+	d.State, d.Wait = state, LookAgain(s.Waits)
 	return d
 }
 
@@ -98,11 +98,11 @@ func observed(s Situation, d Decision) Decision {
 	default:
 		return d
 	}
-	d.Action, d.Wait = ActObserve, lookAgain(s.Waits)
+	d.Action, d.Wait = ActObserve, LookAgain(s.Waits)
 	d.Why += "; observe mode: " + s.Policy.observeWhy()
 	return d
 }
 
-// lookAgain is the time between two looks at what only can be waited out: 30 s,
+// LookAgain is the time between two looks at what only can be waited out: 30 s,
 // 1 min ... 8 min. What changes is heard of earlier, from the monitor.
-func lookAgain(waits int) time.Duration { return 30 * time.Second << min(waits, 4) }
+func LookAgain(waits int) time.Duration { return 30 * time.Second << min(waits, 4) }

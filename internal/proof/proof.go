@@ -58,6 +58,11 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string {
+	return fmt.Sprintf("refused to start %s on %s: %s", r.VM, r.Target, r.Why())
+}
+
+// Why says which hosts may be running it.
+func (r *Refusal) Why() string {
 	var parts []string
 	if len(r.Running) > 0 {
 		parts = append(parts, fmt.Sprintf("it is active on %s", strings.Join(r.Running, ", ")))
@@ -65,7 +70,7 @@ func (r *Refusal) Error() string {
 	if len(r.Unknown) > 0 {
 		parts = append(parts, fmt.Sprintf("%s may be running it and cannot be asked", strings.Join(r.Unknown, ", ")))
 	}
-	return fmt.Sprintf("refused to start %s on %s: %s", r.VM, r.Target, strings.Join(parts, "; "))
+	return strings.Join(parts, "; ")
 }
 
 // Covered reports whether the evidence alone excludes a host that does not

@@ -82,9 +82,13 @@ func Policy() ladder.Policy {
 
 // Serve runs a worker in this process until the test ends or the returned
 // function is called.
-func Serve(t testing.TB, c client.Client, cluster *simulated.Cluster, policy ladder.Policy) (stop func()) {
+func Serve(t testing.TB, c client.Client, cluster *simulated.Cluster, policy ladder.Policy, change ...func(*activities.Options)) (stop func()) {
 	t.Helper()
-	acts, err := activities.New(activities.Options{Site: Site, Hosts: cluster.Site(), Policy: policy, CallTimeout: time.Second})
+	o := activities.Options{Site: Site, Hosts: cluster.Site(), Policy: policy, CallTimeout: time.Second}
+	for _, f := range change {
+		f(&o)
+	}
+	acts, err := activities.New(o)
 	require.NoError(t, err)
 	w, err := worker.New(worker.Options{Client: c, Site: Site, Activities: acts, StopTimeout: time.Second})
 	require.NoError(t, err)
