@@ -57,7 +57,9 @@ bench: tools packages ## measure times to repair
 
 screenshots: tools packages build ## take the pictures of the documentation
 	@deploy/install-packages.sh deploy/packages-screenshots.txt
-	cd test/screenshots && exec go run .
+	@mkdir -p build/report
+	HOLDFAST_E2E_KEEP_REPORT=$(CURDIR)/build/report go test -tags '$(TAGS) lab' -count=1 -timeout=20m -run '^TestFourRungs$$' ./test/e2e
+	cd test/screenshots && exec go run . -report ../../build/report/incident.html
 
 lint: tools ## run the linters alone
 	golangci-lint run

@@ -24,6 +24,8 @@ func (a *Activities) Snapshot(ctx context.Context, in contract.SnapshotInput) (c
 		return contract.SnapshotReply{}, err
 	}
 	defer keepAlive(ctx)()
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	var out contract.SnapshotReply
 	began := time.Now()
 	switch in.Verb {
@@ -107,42 +109,36 @@ func (a *Activities) snapshotRefused(host string, err error) error {
 	return stepFailed(brief(err))
 }
 
-// Stock says what a VM could be put back to: the newest snapshot from before it
-// failed, or the one that a person wants.
-func (a *Activities) Stock(ctx context.Context, in contract.StockInput) (ladder.Stock, error) {
-	out := ladder.Stock{BackupWhy: "Holdfast makes no backups yet"}
-	h, err := a.host(in.Host)
-	if err != nil {
-		return out, err
-	}
-	defer keepAlive(ctx)()
+// stockSnapshot finds the newest snapshot from before a VM failed, or the one that a
+// person wants.
+func (a *Activities) stockSnapshot(ctx context.Context, h hypervisor.Host, in contract.StockInput, out *ladder.Stock) error {
 	all, err := a.snapshots(ctx, h, in.VM.UUID)
 	switch {
 	case err != nil && (isNotFound(err) || isUnanswered(err)):
-		return out, a.snapshotRefused(in.Host, err)
+		return a.snapshotRefused(in.Host, err)
 	case err != nil: // it will say so the next time as well
 		out.SnapshotWhy = brief(err)
-		return out, nil
+		return nil
 	}
 	if in.Name != "" {
 		i := slices.IndexFunc(all, func(s contract.Snapshot) bool { return s.Name == in.Name })
 		if i < 0 {
 			out.SnapshotWhy = fmt.Sprintf("%s has no snapshot %q on %s", in.VM, in.Name, in.Host)
-			return out, nil
+			return nil
 		}
 		out.Snapshot, out.SnapshotAt, out.External = all[i].Name, all[i].Created, all[i].External
-		return out, nil
+		return nil
 	}
 	good := slices.DeleteFunc(all, func(s contract.Snapshot) bool { return s.Kept || !in.Before.IsZero() && s.Created.After(in.Before) })
 	if len(good) == 0 {
 		out.SnapshotWhy = fmt.Sprintf("there is no snapshot of it on %s from before it failed", in.Host)
-		return out, nil
+		return nil
 	}
 	newest := slices.MaxFunc(good, func(x, y contract.Snapshot) int {
 		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
 	})
 	out.Snapshot, out.SnapshotAt, out.External = newest.Name, newest.Created, newest.External
-	return out, nil
+	return nil
 }
 
 // reverting is what Revert notes before it acts.
@@ -156,10 +152,7 @@ func (a *Activities) Revert(ctx context.Context, in contract.RevertInput) (contr
 	if err != nil {
 		return contract.RevertResult{}, err
 	}
-	before := ""
-	if activity.IsActivity(ctx) && activity.HasHeartbeatDetails(ctx) {
-		_ = activity.GetHeartbeatDetails(ctx, &before) // of a beat that noted nothing
-	}
+	before := notedBefore(ctx)
 	note, stop := keepNoting(ctx)
 	defer stop()
 	here, answers, err := a.defined(ctx, in.VM, in.Host, in.Elsewhere)
@@ -177,12 +170,14 @@ func (a *Activities) Revert(ctx context.Context, in contract.RevertInput) (contr
 	}
 	note(reverting)
 	began := time.Now()
-	err = h.RevertSnapshot(ctx, in.VM.UUID, in.Name)
+	uncut, cancel := toTheEnd(ctx)
+	defer cancel()
+	err = h.RevertSnapshot(uncut, in.VM.UUID, in.Name)
 	out := contract.RevertResult{Took: time.Since(began), At: time.Now().UTC(), Proofs: proofs}
 	if err != nil {
 		return out, a.snapshotRefused(in.Host, err)
 	}
-	after := a.look(ctx, h, in.VM.UUID)
+	after := a.look(uncut, h, in.VM.UUID)
 	if after.Error != "" {
 		return out, unreachable(in.Host, after.Error)
 	}

@@ -96,6 +96,7 @@ type Host interface {
 	Witness
 	Snapshots
 	Backups
+	Trials
 
 	// Close drops the connection and ends everything that the Host started. It
 	// does not wait for a hypervisor that never answers.

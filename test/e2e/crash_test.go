@@ -58,7 +58,7 @@ func crashWorker(point, siteFile string) error {
 		return err
 	}
 	defer set.Close()
-	acts, err := activities.New(activities.Options{Site: site.Name, Hosts: set, Policy: site.Recovery.Policy(), PolicyFor: site.PolicyFor, CallTimeout: site.Monitor.CallTimeout})
+	acts, err := activities.New(activities.Options{Site: site.Name, Hosts: set, Policy: site.Recovery.Policy(), PolicyFor: site.PolicyFor, BackupsTo: site.BackupsTo, CallTimeout: site.Monitor.CallTimeout})
 	if err != nil {
 		return err
 	}
@@ -153,6 +153,10 @@ func (h *crashHost) CreateSnapshot(ctx context.Context, uuid string, o hyperviso
 
 func (h *crashHost) RevertSnapshot(ctx context.Context, uuid, name string) error {
 	return h.around("revert", func() error { return h.Host.RevertSnapshot(ctx, uuid, name) })
+}
+
+func (h *crashHost) RestoreBackup(ctx context.Context, uuid string, o hypervisor.RestoreOptions) error {
+	return h.around("restore", func() error { return h.Host.RestoreBackup(ctx, uuid, o) })
 }
 
 // awaitGate says that the start has come, and holds it until the test opens the gate.

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,15 +22,18 @@ import (
 func TestWorkerKilledDuringEachRung(t *testing.T) {
 	r := makeLabRig(t, lab.Options{Hosts: 1, VMs: 3, BootDisk: true},
 		// Each fault is one of many of its VM, and must not count against the next.
-		strings.NewReplacer("bootWithin: 25s", "bootWithin: 3m", "recovery:\n", "recovery:\n  maxFailures: 50\n  budgets: {reset: 50, resume: 50}\n").Replace(unmeasured(closely)))
+		strings.NewReplacer("bootWithin: 25s", "bootWithin: 3m", "recovery:\n", "recovery:\n  maxFailures: 50\n  budgets: {reset: 50, resume: 50}\n").Replace(unmeasured(closely))+fmt.Sprintf("backups: {to: %q}\n", t.TempDir()))
 	first := r.worker(t)
 	r.monitor(t)
 	r.agentAnswers(t, "VM1", "VM2", "VM3")
-	require.NoError(t, r.SetGeneration(t.Context(), "VM3", 1))
+	for _, vm := range []string{"VM1", "VM3"} {
+		require.NoError(t, r.SetGeneration(t.Context(), vm, 1))
+	}
 	r.holdfast(t, "snapshot", "create", "VM3", "--name", "good")
+	r.holdfast(t, "backup", "create", "VM1", "--name", "good")
 	first.Kill()
 
-	var table []string
+	var table, files []string
 	for _, c := range []struct {
 		rung   ladder.Rung
 		vm     string
@@ -62,7 +66,26 @@ func TestWorkerKilledDuringEachRung(t *testing.T) {
 				r.holdfast(t, "snapshot", "restore", "VM3", "good", "--reason", "a test")
 				return nil
 			},
-			func(t *testing.T, before lab.VMStatus, inc contract.Incident) { r.putBackOnce(t, before, inc) },
+			func(t *testing.T, before lab.VMStatus, inc contract.Incident) {
+				r.putBackOnce(t, before, inc, "snapshot")
+			},
+		},
+		{
+			ladder.RungBackup, "VM1",
+			[]string{"before destroy", "after destroy", "before restore", "after restore", beforeStart, afterStart, duringVerify},
+			func() error {
+				if err := r.SetGeneration(t.Context(), "VM1", 2); err != nil {
+					return err
+				}
+				files = r.images(t, "")
+				r.holdfast(t, "backup", "restore", "VM1", "good", "--reason", "a test")
+				return nil
+			},
+			func(t *testing.T, before lab.VMStatus, inc contract.Incident) {
+				r.putBackOnce(t, before, inc, "backup")
+				r.holdfast(t, "backup", "delete", "VM1", contract.KeptName(inc.ID)+"-1")
+				require.Len(t, r.images(t, ""), len(files), "something is left of it: before %v", files)
+			},
 		},
 	} {
 		for _, point := range c.points {
@@ -96,20 +119,24 @@ func (r *labRig) bootedAfresh(t *testing.T, vm string) {
 	})
 }
 
-// putBackOnce checks that a VM was put back once, and that what it was is kept.
-func (r *labRig) putBackOnce(t *testing.T, before lab.VMStatus, inc contract.Incident) {
+// images are the files in the pool of the first host whose names begin so.
+func (r *labRig) images(t *testing.T, prefix string) []string {
 	t.Helper()
-	rig.Eventually(t, "its guest reads generation 1", func() error {
-		generation, err := r.Generation(t.Context(), before.Name)
-		if err == nil && generation != 1 {
-			err = fmt.Errorf("generation %d", generation)
-		}
-		return err
-	})
+	files, err := filepath.Glob(filepath.Join(r.Info().Hosts[0].Images, prefix+"*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return files
+}
+
+// putBackOnce checks that a VM was put back once to what it was with generation 1, and
+// that what it was before is kept: as a snapshot or as a backup.
+func (r *labRig) putBackOnce(t *testing.T, before lab.VMStatus, inc contract.Incident, kept string) {
+	t.Helper()
+	r.reads(t, before.Name, 1)
 	now := r.vm(t, before.Name)
 	require.Equal(t, before.Starts+1, now.Starts, "QEMU is started once")
 	require.Len(t, now.Copies, 1)
 	require.False(t, now.TwoCopies, "two copies: %v", now.Overlaps)
-	list := r.holdfast(t, "snapshot", "list", before.Name)
+	list := r.holdfast(t, kept, "list", before.Name)
 	require.Equal(t, 1, strings.Count(list, contract.KeptName(inc.ID)), "what it was is kept once:\n%s", list)
 }

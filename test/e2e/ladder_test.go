@@ -94,17 +94,20 @@ func TestLadder(t *testing.T) {
 	})
 }
 
-// TestPutBack has a guest that cannot boot from its disk any more put back to its
-// last snapshot, by an incident that a person approves.
-func TestPutBack(t *testing.T) {
-	r := makeLabRig(t, lab.Options{Hosts: 1, VMs: 1, BootDisk: true}, `
+// twice has a guest that does not boot started twice, before anything else is done.
+const twice = `
 monitor: {sweep: 2s}
 recovery:
   maxFailures: 2
   backoff: {initial: 100ms, max: 200ms}
   verify: {stableFor: 1s, agent: required, within: 80s}
 listen: {worker: "127.0.0.1:0", monitor: "127.0.0.1:0"}
-`)
+`
+
+// TestPutBack has a guest that cannot boot from its disk any more put back to its
+// last snapshot, by an incident that a person approves.
+func TestPutBack(t *testing.T) {
+	r := makeLabRig(t, lab.Options{Hosts: 1, VMs: 1, BootDisk: true}, twice)
 	r.worker(t)
 	r.monitor(t)
 	r.agentAnswers(t, "VM1")

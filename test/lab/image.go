@@ -175,9 +175,11 @@ func readImage[T any](ctx context.Context, i image, at, size int, parse func([]b
 	}
 	for range 3 {
 		cmd := exec.CommandContext(ctx, "qemu-io", "-r", "-U", "-c", fmt.Sprintf("read -v %d %d", at, size), name)
-		out, runErr := cmd.CombinedOutput()
+		var said bytes.Buffer // warnings, too, which come between the lines of what is read
+		cmd.Stderr = &said
+		out, runErr := cmd.Output()
 		if runErr != nil {
-			err = fmt.Errorf("read %s: %w: %s", i.file, runErr, bytes.TrimSpace(out))
+			err = fmt.Errorf("read %s: %w: %s%s", i.file, runErr, bytes.TrimSpace(out), bytes.TrimSpace(said.Bytes()))
 			continue
 		}
 		content := parseDump(out)

@@ -1,6 +1,7 @@
 // Command screenshots takes the pictures of the documentation: it runs a
 // simulated site, lets its VMs fail in several ways, and photographs what the
-// Temporal UI then shows an operator. `make screenshots` runs it.
+// Temporal UI then shows an operator; and the report of an incident, if it is given
+// one. `make screenshots` runs it.
 package main
 
 import (
@@ -18,9 +19,10 @@ import (
 func main() {
 	binary := flag.String("holdfast", "../../bin/holdfast", "the `program` to take pictures of")
 	out := flag.String("out", "../../docs/img", "`folder` for the pictures")
+	report := flag.String("report", "", "page of `holdfast incident report` to take a picture of as well; empty: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *binary, *out)
+	err := run(ctx, *binary, *out, *report)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "screenshots:", err)
@@ -28,7 +30,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, binary, out string) (err error) {
+func run(ctx context.Context, binary, out, report string) (err error) {
 	s, err := startSite(ctx, binary)
 	if err != nil {
 		return err
@@ -47,13 +49,18 @@ func run(ctx context.Context, binary, out string) (err error) {
 	for _, i := range told.all {
 		rows = append(rows, i.ID)
 	}
-	for _, p := range []struct {
-		file string
-		view view
-	}{
+	pictures := []picture{
 		{"incidents.png", incidentsView(s.ui, namespace, append(rows, "needs person", "stood down", "cleared"))},
 		{"incident.png", incidentView(s.ui, namespace, told.page.ID, told.page.RunID, "recovered", "failed")},
-	} {
+	}
+	if report != "" {
+		page, err := reportView(report)
+		if err != nil {
+			return err
+		}
+		pictures = append(pictures, picture{"report.png", page})
+	}
+	for _, p := range pictures {
 		file := filepath.Join(out, p.file)
 		if err := b.shoot(p.view, file); err != nil {
 			return fmt.Errorf("%s: %w", p.file, err)
@@ -61,6 +68,12 @@ func run(ctx context.Context, binary, out string) (err error) {
 		fmt.Println(file)
 	}
 	return nil
+}
+
+// picture is a file to be made of a view.
+type picture struct {
+	file string
+	view view
 }
 
 // told is what the pictures are taken of.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 )
 
 // column is a column of the Temporal UI's table of workflows, as the UI keeps
@@ -60,4 +61,14 @@ func incidentView(ui, namespace, id, runID string, texts ...string) view {
 			...[...document.querySelectorAll('[data-testid=user-metadata-summary-heading]')]
 				.map(e => e.parentElement.parentElement.getBoundingClientRect().bottom)) + 8`,
 	}
+}
+
+// reportView is a page that `holdfast incident report` has written.
+func reportView(file string) (view, error) {
+	path, err := filepath.Abs(file)
+	return view{
+		url:    (&url.URL{Scheme: "file", Path: path}).String(),
+		state:  `document.querySelector("h1") ? document.body.innerText : ""`,
+		bottom: `document.documentElement.scrollHeight`,
+	}, err
 }

@@ -34,6 +34,10 @@ type Fixture struct {
 	Disk          Disk
 	// Pool is a storage pool of Host that runs and starts with it.
 	Pool string
+	// BackupPool is one for backups that is running; it may be Pool. VM has none there yet.
+	BackupPool string
+	// BackupFolder is an empty folder of Host that no storage pool has.
+	BackupFolder string
 
 	// Kill ends the QEMU of VM with SIGKILL.
 	Kill func(context.Context) error
@@ -51,12 +55,17 @@ type Fixture struct {
 	// LosePool takes away the storage under Pool, and RestorePool brings it back
 	// and starts it.
 	LosePool, RestorePool func(context.Context) error
+	// DamageBackup flips a byte of a file on the host, such as one of a backup in
+	// BackupPool or an image in Pool. It fails if there is no such file.
+	DamageBackup func(ctx context.Context, file string) error
 	// HangLibvirtd stops the host's libvirtd with SIGSTOP.
 	HangLibvirtd, ResumeLibvirtd func(context.Context) error
 	// KillLibvirtd ends it with SIGKILL; the VMs run on.
 	KillLibvirtd, StartLibvirtd func(context.Context) error
 	// Cut takes the host off the network.
 	Cut, Heal func(context.Context) error
+
+	OnTrial OnTrial
 
 	// Patience is how long to wait for what has to happen. Default 30 s.
 	Patience time.Duration
@@ -69,65 +78,81 @@ type VM struct {
 	VCPUs      int
 }
 
+// tests are the suite, in the order in which they run.
+var tests = []testCase{
+	{"Name", testName},
+	{"ConnectIsIdempotent", testConnect},
+	{"ListIsComplete", testList},
+	{"LookUp", testLookUp},
+	{"Definition", testDefinition},
+	{"StartOfActive", testStartActive},
+	{"DestroyAndStart", testDestroyAndStart},
+	{"PersonDestroys", testPersonDestroys},
+	{"Reset", testReset},
+	{"ResetOfPanicked", testResetOfPanicked},
+	{"ResumeOfRunning", testResumeRunning},
+	{"ResumeOfPaused", testResumePaused},
+	{"Kill", testKill},
+	{"Panic", testPanic},
+	{"Stats", testStats},
+	{"HungDomain", testHungDomain},
+	{"Node", testNode},
+	{"Pools", testPools},
+	{"LostPool", testLostPool},
+	{"DiskErrors", testDiskErrors},
+	{"NoSpace", testNoSpace},
+	{"GuestTime", testGuestTime},
+	{"HungGuest", testHungGuest},
+	{"AgentEvents", testAgentEvents},
+	{"Annotate", testAnnotate},
+	{"GuestExec", testGuestExec},
+	{"GuestExecOfHung", testGuestExecOfHung},
+	{"Screenshot", testScreenshot},
+	{"Job", testJob},
+	{"Blocks", testBlocks},
+	{"Dump", testDump},
+	{"NoSnapshots", testNoSnapshots},
+	{"MemorySnapshot", testMemorySnapshot},
+	{"MemorySnapshotOfPaused", testMemorySnapshotOfPaused},
+	{"ExternalSnapshot", testExternalSnapshot},
+	{"QuiesceOfSilent", testQuiesceOfSilent},
+	{"Merge", testMerge},
+	{"KeepAside", testKeepAside},
+	{"EntangledSnapshots", testEntangledSnapshots},
+	{"SnapshotsOutliveLibvirtd", testSnapshotsOutliveLibvirtd},
+	{"SnapshotCatchesUp", testSnapshotCatchesUp},
+	{"NoBackups", testNoBackups},
+	{"Backups", testBackups},
+	{"RestoreAndUndo", testRestoreAndUndo},
+	{"DamagedBackup", testDamagedBackup},
+	{"BackupWithoutRoom", testBackupWithoutRoom},
+	{"BackupAfterKill", testBackupAfterKill},
+	{"QuiescedBackup", testQuiescedBackup},
+	{"BackupsAndSnapshots", testBackupsAndSnapshots},
+	{"BackupsOutliveLibvirtd", testBackupsOutliveLibvirtd},
+	{"HungLibvirtd", testHungLibvirtd},
+	{"HungLibvirtdCatchesUp", testHungLibvirtdCatchesUp},
+	{"LibvirtdRestart", testLibvirtdRestart},
+	{"Cut", testCut},
+	{"DownAtTheStart", testDownAtTheStart},
+	{"Cancel", testCancel},
+	{"Concurrent", testConcurrent},
+	{"TwoReaders", testTwoReaders},
+	{"Close", testClose},
+	{"CloseOfHung", testCloseOfHung},
+}
+
 // Run runs the suite. newFixture is called once for each subtest, and repairs
 // first what the one before has broken.
-func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *suite)
-	}{
-		{"Name", testName},
-		{"ConnectIsIdempotent", testConnect},
-		{"ListIsComplete", testList},
-		{"LookUp", testLookUp},
-		{"Definition", testDefinition},
-		{"StartOfActive", testStartActive},
-		{"DestroyAndStart", testDestroyAndStart},
-		{"PersonDestroys", testPersonDestroys},
-		{"Reset", testReset},
-		{"ResetOfPanicked", testResetOfPanicked},
-		{"ResumeOfRunning", testResumeRunning},
-		{"ResumeOfPaused", testResumePaused},
-		{"Kill", testKill},
-		{"Panic", testPanic},
-		{"Stats", testStats},
-		{"HungDomain", testHungDomain},
-		{"Node", testNode},
-		{"Pools", testPools},
-		{"LostPool", testLostPool},
-		{"DiskErrors", testDiskErrors},
-		{"NoSpace", testNoSpace},
-		{"GuestTime", testGuestTime},
-		{"HungGuest", testHungGuest},
-		{"AgentEvents", testAgentEvents},
-		{"Annotate", testAnnotate},
-		{"GuestExec", testGuestExec},
-		{"GuestExecOfHung", testGuestExecOfHung},
-		{"Screenshot", testScreenshot},
-		{"Job", testJob},
-		{"Blocks", testBlocks},
-		{"Dump", testDump},
-		{"NoSnapshots", testNoSnapshots},
-		{"MemorySnapshot", testMemorySnapshot},
-		{"MemorySnapshotOfPaused", testMemorySnapshotOfPaused},
-		{"ExternalSnapshot", testExternalSnapshot},
-		{"QuiesceOfSilent", testQuiesceOfSilent},
-		{"Merge", testMerge},
-		{"KeepAside", testKeepAside},
-		{"EntangledSnapshots", testEntangledSnapshots},
-		{"SnapshotsOutliveLibvirtd", testSnapshotsOutliveLibvirtd},
-		{"SnapshotCatchesUp", testSnapshotCatchesUp},
-		{"HungLibvirtd", testHungLibvirtd},
-		{"HungLibvirtdCatchesUp", testHungLibvirtdCatchesUp},
-		{"LibvirtdRestart", testLibvirtdRestart},
-		{"Cut", testCut},
-		{"DownAtTheStart", testDownAtTheStart},
-		{"Cancel", testCancel},
-		{"Concurrent", testConcurrent},
-		{"TwoReaders", testTwoReaders},
-		{"Close", testClose},
-		{"CloseOfHung", testCloseOfHung},
-	} {
+func Run(t *testing.T, newFixture func(t *testing.T) Fixture) { run(t, newFixture, tests) }
+
+type testCase struct {
+	name string
+	test func(*testing.T, *suite)
+}
+
+func run(t *testing.T, newFixture func(t *testing.T) Fixture, cases []testCase) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
 			if f.Patience == 0 {
@@ -136,6 +161,9 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 			t.Cleanup(func() {
 				require.NoError(t, f.Host.Close())
 				require.NoError(t, f.Other.Close())
+				if f.OnTrial.Again != nil {
+					require.NoError(t, f.OnTrial.Again.Close())
+				}
 			})
 			ctx, cancel := context.WithTimeout(context.Background(), 10*f.Patience)
 			t.Cleanup(cancel)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,71 +30,81 @@ const patience = 60 * time.Second // guests are emulated, and the machine has ot
 func TestConformance(t *testing.T) {
 	l := labUp(t, lab.Options{Hosts: 2, VMs: 4, SmallPool: true})
 	b := &bench{Lab: l, host: "A", vm: "VM1"}
-	hosttest.Run(t, func(t *testing.T) hosttest.Fixture {
+	hosttest.Run(t, b.fixture)
+}
+
+// fixture is the host, as whole as a fixture has to be.
+func (b *bench) fixture(t *testing.T) hosttest.Fixture {
+	l := b.Lab
+	b.repair(t)
+	virsh := func(args ...string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := l.Virsh(ctx, "A", args...)
+			return err
+		}
+	}
+	on := func(name string, do func(context.Context, string) (time.Time, error)) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := do(ctx, name)
+			return err
+		}
+	}
+	inject := func(kind lab.FaultKind, target string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := l.Inject(ctx, kind, target, "")
+			return err
+		}
+	}
+	h := b.connect(t, "A")
+	t.Cleanup(func() {
+		if t.Failed() {
+			return // why is in the log above; what hangs now hangs for that reason
+		}
 		b.repair(t)
-		virsh := func(args ...string) func(context.Context) error {
-			return func(ctx context.Context) error {
-				_, err := l.Virsh(ctx, "A", args...)
-				return err
-			}
-		}
-		on := func(name string, do func(context.Context, string) (time.Time, error)) func(context.Context) error {
-			return func(ctx context.Context) error {
-				_, err := do(ctx, name)
-				return err
-			}
-		}
-		inject := func(kind lab.FaultKind, target string) func(context.Context) error {
-			return func(ctx context.Context) error {
-				_, err := l.Inject(ctx, kind, target, "")
-				return err
-			}
-		}
-		h := b.connect(t, "A")
-		t.Cleanup(func() {
-			if t.Failed() {
-				return // why is in the log above; what hangs now hangs for that reason
-			}
-			b.repair(t)
-			waitClosed(t)
-		})
-		return hosttest.Fixture{
-			Host: h, Other: b.connect(t, "B"), HostName: "A",
-			VM: b.describe(t, "VM1"), Neighbour: b.describe(t, "VM3"),
-			Kill:  on("VM1", l.Kill),
-			Panic: b.panicVM,
-			Pause: virsh("suspend", "VM1"), Destroy: virsh("destroy", "VM1"),
-			Inside: hosttest.Inside{
-				Commands: true, Screen: true,
-				DumpTo: t.TempDir(),
-				DumpSize: func(_ context.Context, path string) (uint64, error) {
-					info, err := os.Stat(path) // a host of the lab has the machine's own files, but for libvirt's
-					if err != nil {
-						return 0, err
-					}
-					return uint64(info.Size()), nil
-				},
-			},
-			Disk:      b.disk(t),
-			Pool:      "images",
-			HangGuest: inject(lab.FaultHangGuest, "VM1"), UnhangGuest: inject(lab.FaultUnhangGuest, "VM1"),
-			FailDisk: b.fillDisk, MendDisk: inject(lab.FaultEmptyPool, "A"),
-			LosePool: inject(lab.FaultLosePool, "A"), RestorePool: inject(lab.FaultRestorePool, "A"),
-			Hang: on("VM1", l.Hang), Unhang: on("VM1", l.Unhang),
-			HangLibvirtd: on("A", l.HangLibvirtd), ResumeLibvirtd: on("A", l.StartLibvirtd),
-			KillLibvirtd: on("A", l.KillLibvirtd), StartLibvirtd: on("A", l.StartLibvirtd),
-			Cut: on("A", l.Cut), Heal: on("A", l.Heal),
-			Patience: patience,
-		}
+		waitClosed(t)
 	})
+	return hosttest.Fixture{
+		Host: h, Other: b.connect(t, "B"), HostName: "A",
+		VM: b.describe(t, "VM1"), Neighbour: b.describe(t, "VM3"),
+		Kill:  on("VM1", l.Kill),
+		Panic: b.panicVM,
+		Pause: virsh("suspend", "VM1"), Destroy: virsh("destroy", "VM1"),
+		Inside: hosttest.Inside{
+			Commands: true, Screen: true,
+			DumpTo: t.TempDir(),
+			DumpSize: func(_ context.Context, path string) (uint64, error) {
+				info, err := os.Stat(path) // a host of the lab has the machine's own files, but for libvirt's
+				if err != nil {
+					return 0, err
+				}
+				return uint64(info.Size()), nil
+			},
+		},
+		Disk: b.disk(t),
+		Pool: "images", BackupPool: b.backupPool(t), BackupFolder: t.TempDir(), DamageBackup: b.damage(t),
+		HangGuest: inject(lab.FaultHangGuest, "VM1"), UnhangGuest: inject(lab.FaultUnhangGuest, "VM1"),
+		FailDisk: b.fillDisk, MendDisk: inject(lab.FaultEmptyPool, "A"),
+		LosePool: inject(lab.FaultLosePool, "A"), RestorePool: inject(lab.FaultRestorePool, "A"),
+		Hang: on("VM1", l.Hang), Unhang: on("VM1", l.Unhang),
+		HangLibvirtd: on("A", l.HangLibvirtd), ResumeLibvirtd: on("A", l.StartLibvirtd),
+		KillLibvirtd: on("A", l.KillLibvirtd), StartLibvirtd: on("A", l.StartLibvirtd),
+		Cut: on("A", l.Cut), Heal: on("A", l.Heal),
+		Patience: patience,
+	}
 }
 
 func labUp(t *testing.T, o lab.Options) *lab.Lab {
 	t.Helper()
+	return labUpAs(t, "hypervisor-conformance", o)
+}
+
+// labUpAs is labUp beside tests of another package, or another run, that have a lab
+// of another name.
+func labUpAs(t *testing.T, name string, o lab.Options) *lab.Lab {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	// What a run that crashed has left goes first.
-	const name = "hypervisor-conformance"
 	if _, err := lab.Down(ctx, "", name); err != nil && !errors.Is(err, lab.ErrNotFound) {
 		require.NoError(t, err)
 	}
@@ -167,6 +178,43 @@ func (b *bench) repair(t *testing.T) {
 		_, err = b.Virsh(ctx, b.host, "start", b.vm)
 	}
 	require.NoError(t, err)
+}
+
+// backupPool is an empty storage pool apart from the images.
+func (b *bench) backupPool(t *testing.T) string {
+	t.Helper()
+	const name = "backups"
+	dir := filepath.Join(b.Info().Dir, name)
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	_, _ = b.Virsh(t.Context(), b.host, "pool-destroy", name) // of the fixture before; it is gone with that
+	b.virsh(t, "pool-create-as", name, "dir", "--target", dir)
+	return name
+}
+
+// damage flips a byte in the middle of a file of the host.
+func (b *bench) damage(t *testing.T) func(context.Context, string) error {
+	return func(_ context.Context, name string) error {
+		if filepath.Dir(name) != filepath.Join(b.Info().Dir, "backups") {
+			name = filepath.Join(b.images(t), filepath.Base(name))
+		}
+		file, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		one := make([]byte, 1)
+		if _, err := file.ReadAt(one, info.Size()/2); err != nil {
+			return err
+		}
+		one[0] ^= 0xff
+		_, err = file.WriteAt(one, info.Size()/2)
+		return err
+	}
 }
 
 // describe asks virsh, not the driver under test.

@@ -38,6 +38,11 @@ type Host struct {
 	questions map[string]*question // to guest agents, by UUID
 	// stopped are the storage pools that a failed refresh of ours stopped, by UUID.
 	stopped map[string]bool
+	// folders are those of backups that are used through a storage pool of ours,
+	// with how often.
+	folders map[string]int
+	// turns are the domains of which a backup is made, or that are restored.
+	turns map[string]chan struct{}
 }
 
 var _ hypervisor.Host = (*Host)(nil)
@@ -55,7 +60,8 @@ func New(opts Options) (hypervisor.Host, error) {
 		opts: opts, addr: parseAddress(opts.URI),
 		log:     opts.Logger.With("host", opts.Name),
 		changed: make(chan struct{}), stopped: make(map[string]bool),
-		questions: make(map[string]*question),
+		questions: make(map[string]*question), folders: make(map[string]int),
+		turns: make(map[string]chan struct{}),
 	}
 	h.hub.Buffer = opts.EventBuffer
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -100,6 +106,9 @@ func (h *Host) Domains(ctx context.Context) ([]hypervisor.Domain, error) {
 		}
 		domains := make([]hypervisor.Domain, 0, len(records))
 		for _, r := range records {
+			if onTrial(r.Name) {
+				continue
+			}
 			d := hypervisor.Domain{UUID: r.UUID, Name: r.Name, Persistent: !transient[r.UUID], ManagedSave: saved[r.UUID]}
 			d.State, d.Reason = r.state()
 			domains = append(domains, d)
@@ -270,11 +279,12 @@ func (h *Host) Close() error {
 	return nil
 }
 
-// publish hands on what came in session s, unless s is over.
+// publish hands on what came in session s, unless s is over, or it is about a
+// domain on trial.
 func (h *Host) publish(s *session, ev hypervisor.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.current == s {
+	if h.current == s && !onTrial(ev.Name) {
 		h.hub.Publish(ev)
 	}
 }

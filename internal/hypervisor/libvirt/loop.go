@@ -82,6 +82,8 @@ func warmUp() {
 	warmUpWitness(conn, dom)
 	_ = dom.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, "", metadataKey, metadataURI, 0)
 	warmUpSnapshots(conn, dom, pool)
+	warmUpBackups(conn, dom, pool)
+	warmUpTrials(conn, pool)
 	_ = pool.Free()
 	_, _ = pool.GetName()
 	_, _ = pool.GetUUIDString()

@@ -20,7 +20,7 @@ type session struct {
 	watch *link
 	gone  chan struct{} // closed when the host is lost: callers need not wait
 
-	calls  lane         // all but those of the other two
+	calls  lane         // all but those of the others
 	stuck  atomic.Int32 // calls of that lane under way that nobody waits for any more
 	agents lane         // questions to guest agents
 	pools  lane         // listings of storage pools
@@ -28,6 +28,9 @@ type session struct {
 	// snapshots that are made or deleted, which take as long as there is memory or
 	// disk. A revert is a repair: it goes with the calls.
 	snapshots lane
+	backups   lane // their steps: what reads or writes a piece, or looks how far a job is
+	copies    lane // of whole disks, which take as long as they are big
+	trials    lane // that are begun or ended
 
 	mu   sync.Mutex
 	over bool    // no link is kept any more
@@ -58,6 +61,9 @@ const (
 	poolsAtOnce       = 1
 	dumpsAtOnce       = 1
 	snapshotsAtOnce   = 2
+	backupsAtOnce     = 3
+	copiesAtOnce      = 2
+	trialsAtOnce      = 2
 )
 
 // openSession reaches the host and subscribes to its events. Like openLink, it
@@ -76,6 +82,9 @@ func openSession(h *Host) (*session, error) {
 		dumps:  lane{slots: make(chan struct{}, dumpsAtOnce), keeps: true},
 
 		snapshots: lane{slots: make(chan struct{}, snapshotsAtOnce), keeps: true},
+		backups:   lane{slots: make(chan struct{}, backupsAtOnce), keeps: true},
+		copies:    lane{slots: make(chan struct{}, copiesAtOnce), keeps: true},
+		trials:    lane{slots: make(chan struct{}, trialsAtOnce), keeps: true},
 	}
 	lost := func(why string) { h.drop(s, why) }
 	if err := l.watch(lost, func(ev hypervisor.Event) { h.publish(s, ev) }); err != nil {

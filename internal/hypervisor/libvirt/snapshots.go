@@ -23,7 +23,7 @@ const freezeTimeout = 60
 // Snapshots implements [hypervisor.Host].
 func (h *Host) Snapshots(ctx context.Context, uuid string) ([]hypervisor.Snapshot, error) {
 	return domain(ctx, h, "list the snapshots of domain", uuid, func(d *lv.Domain) ([]hypervisor.Snapshot, error) {
-		list, err := readSnapshots(d)
+		list, err := presentSnapshots(d)
 		if err != nil {
 			return nil, err
 		}
@@ -33,6 +33,23 @@ func (h *Host) Snapshots(ctx context.Context, uuid string) ([]hypervisor.Snapsho
 		}
 		return out, nil
 	})
+}
+
+// presentSnapshots reads those whose state is in the files that the domain has.
+func presentSnapshots(d *lv.Domain) ([]snapshot, error) {
+	list, err := readSnapshots(d)
+	if err != nil {
+		return nil, err
+	}
+	definition, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE)
+	if err != nil {
+		return nil, err
+	}
+	disks, err := parseImages(definition)
+	if err != nil {
+		return nil, err
+	}
+	return ofTheirFiles(disks, list), nil
 }
 
 // readSnapshots reads all of a domain, oldest first. One that is deleted
@@ -107,7 +124,7 @@ func (h *Host) CreateSnapshot(ctx context.Context, uuid string, o hypervisor.Sna
 		}
 	}
 	return snapshotting(ctx, h, fmt.Sprintf("make snapshot %q of domain", o.Name), uuid, func(l *link, d *lv.Domain) (hypervisor.Snapshot, error) {
-		s, err := l.createSnapshot(d, o)
+		s, err := l.createSnapshot(ctx, d, o)
 		return s.view(), err
 	})
 }
@@ -135,7 +152,7 @@ func snapshotting[T any](ctx context.Context, h *Host, doing, uuid string, do fu
 	})
 }
 
-func (l *link) createSnapshot(d *lv.Domain, o hypervisor.SnapshotOptions) (snapshot, error) {
+func (l *link) createSnapshot(ctx context.Context, d *lv.Domain, o hypervisor.SnapshotOptions) (snapshot, error) {
 	if err := nameIsFree(d, o.Name); err != nil {
 		return snapshot{}, err
 	}
@@ -145,6 +162,9 @@ func (l *link) createSnapshot(d *lv.Domain, o hypervisor.SnapshotOptions) (snaps
 	}
 	text, err := xml.Marshal(request)
 	if err != nil {
+		return snapshot{}, err
+	}
+	if err := l.forgetBeforeIdle(ctx, d, request); err != nil {
 		return snapshot{}, err
 	}
 	if o.Quiesce {

@@ -33,7 +33,11 @@ func (l *link) deleteSnapshot(d *lv.Domain, name string) error {
 	if err != nil {
 		return err
 	}
-	s, err := find(all, name)
+	present, err := presentSnapshots(d)
+	if err != nil {
+		return err
+	}
+	s, err := find(present, name)
 	if err != nil {
 		return err
 	}

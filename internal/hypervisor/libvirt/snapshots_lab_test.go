@@ -3,6 +3,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,13 +43,26 @@ func (b *bench) disk(t *testing.T) hosttest.Disk {
 	}
 }
 
-// qemuIO runs a command on what the VM would start from. What an image says of
-// those below leads nowhere but on the host.
+// qemuIO runs a command on what the VM would start from.
 func (b *bench) qemuIO(ctx context.Context, t *testing.T, command string, options ...string) (string, error) {
-	var open func(file string) (map[string]any, error)
-	open = func(file string) (map[string]any, error) {
+	chain, err := b.imageChain(ctx, t, "vda")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, "qemu-io", append(options, "-c", command, chain)...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("qemu-io: %w: %s", err, out)
+	}
+	return string(out), err
+}
+
+// imageChain is what the VM would start from, as QEMU's tools are told of it here:
+// what an image says of those below leads nowhere but on the host.
+func (b *bench) imageChain(ctx context.Context, t *testing.T, target string) (string, error) {
+	var open func(file, format string) (map[string]any, error)
+	open = func(file, format string) (map[string]any, error) {
 		here := filepath.Join(b.images(t), filepath.Base(file))
-		out, err := exec.CommandContext(ctx, "qemu-img", "info", "--output=json", here).Output()
+		out, err := exec.CommandContext(ctx, "qemu-img", "info", "-U", "--output=json", here).Output()
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", here, err)
 		}
@@ -59,25 +73,22 @@ func (b *bench) qemuIO(ctx context.Context, t *testing.T, command string, option
 		if err := json.Unmarshal(out, &info); err != nil {
 			return nil, err
 		}
-		options := map[string]any{"driver": info.Format, "file": map[string]any{"driver": "file", "filename": here}}
-		if info.Backing != "" {
-			options["backing"], err = open(info.Backing)
+		options := map[string]any{"driver": cmp.Or(format, info.Format), "file": map[string]any{"driver": "file", "filename": here}}
+		if info.Backing != "" && format == "" {
+			options["backing"], err = open(info.Backing, "")
 		}
 		return options, err
 	}
-	chain, err := open(b.image(t))
+	format := ""
+	if strings.HasSuffix(b.imageOf(t, target), ".raw") {
+		format = "raw"
+	}
+	chain, err := open(b.imageOf(t, target), format)
 	if err != nil {
 		return "", err
 	}
 	name, err := json.Marshal(chain)
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.CommandContext(ctx, "qemu-io", append(options, "-c", command, "json:"+string(name))...).CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("qemu-io: %w: %s", err, out)
-	}
-	return string(out), err
+	return "json:" + string(name), err
 }
 
 // images is the host's folder of images as this test sees it.
@@ -95,12 +106,17 @@ func (b *bench) images(t *testing.T) string {
 // image is the file that vda of the VM is, by its persistent definition.
 func (b *bench) image(t *testing.T) string {
 	t.Helper()
+	return b.imageOf(t, "vda")
+}
+
+func (b *bench) imageOf(t *testing.T, target string) string {
+	t.Helper()
 	for line := range strings.Lines(b.virsh(t, "domblklist", b.vm, "--inactive")) {
-		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == "vda" {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == target {
 			return fields[1]
 		}
 	}
-	require.FailNow(t, b.vm+" has no vda")
+	require.FailNow(t, b.vm+" has no "+target)
 	return ""
 }
 

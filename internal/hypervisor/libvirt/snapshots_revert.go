@@ -29,13 +29,13 @@ func (h *Host) RevertSnapshot(ctx context.Context, uuid, name string) error {
 			return struct{}{}, err
 		}
 		defer d.Free() //nolint:errcheck // the reference is gone whatever it says
-		return struct{}{}, l.revertSnapshot(d, name)
+		return struct{}{}, l.revertSnapshot(ctx, d, name)
 	})
 	return err
 }
 
-func (l *link) revertSnapshot(d *lv.Domain, name string) error {
-	all, err := readSnapshots(d)
+func (l *link) revertSnapshot(ctx context.Context, d *lv.Domain, name string) error {
+	all, err := presentSnapshots(d)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (l *link) revertSnapshot(d *lv.Domain, name string) error {
 		if err := s.liesOnTop(all); err != nil {
 			return err
 		}
-		return l.revertInternal(d, s)
+		return l.revertInternal(ctx, d, s)
 	case s.memory():
 		return fmt.Errorf("its memory is in a file of its own, and Holdfast makes and reverts to no such snapshot: %w", hypervisor.ErrInvalidState)
 	}
@@ -100,7 +100,7 @@ func (s snapshot) builtUpon(file string) bool {
 // revertInternal lets libvirt do it, and puts right what it leaves: the
 // definition, which it replaces by the snapshot's before it knows whether the
 // revert works, and our own element of it.
-func (l *link) revertInternal(d *lv.Domain, s snapshot) error {
+func (l *link) revertInternal(ctx context.Context, d *lv.Domain, s snapshot) error {
 	const whole = lv.DOMAIN_XML_SECURE | lv.DOMAIN_XML_INACTIVE
 	before, err := d.GetXMLDesc(whole)
 	if err != nil {
@@ -115,6 +115,9 @@ func (l *link) revertInternal(d *lv.Domain, s snapshot) error {
 		return err
 	}
 	defer target.Free() //nolint:errcheck // the reference is gone whatever it says
+	if err := l.forgetChanges(ctx, d, s.files()); err != nil {
+		return err
+	}
 	if err := target.RevertToSnapshot(0); err != nil {
 		why := l.refused(err)
 		if !l.alive() {

@@ -120,6 +120,17 @@ func (s snapshot) file(target string) string {
 	return ""
 }
 
+// files are the images that the state is in.
+func (s snapshot) files() []string {
+	var out []string
+	for _, d := range s.covered() {
+		if file := s.file(d.Name); file != "" {
+			out = append(out, file)
+		}
+	}
+	return out
+}
+
 // below are the files that the state of a disk is built upon.
 func (s snapshot) below(target string) []string {
 	if d := image(s.Images, target); d != nil {

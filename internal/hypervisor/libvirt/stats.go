@@ -4,6 +4,7 @@ package libvirt
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,12 @@ func (h *Host) Stats(ctx context.Context) ([]hypervisor.DomainStats, error) {
 }
 
 func sample(l *link) ([]hypervisor.DomainStats, error) {
+	stats, err := sampleAll(l)
+	return slices.DeleteFunc(stats, func(s hypervisor.DomainStats) bool { return onTrial(s.Name) }), err
+}
+
+// sampleAll is sample, and domains on trial.
+func sampleAll(l *link) ([]hypervisor.DomainStats, error) {
 	records, err := allDomainStats(l.raw, sampled, sampledHow)
 	if err != nil {
 		return nil, err

@@ -72,8 +72,9 @@ type vm struct {
 	lostBy     *machine // the host that lost it last
 	told       told     // what it tells to whoever looks at it
 	disk       content
-	// How many of the next snapshots and reverts fail; negative: all.
-	failSnapshots, failReverts int
+	stored     storage
+	// How many of the next of each fail; negative: all.
+	failSnapshots, failReverts, failBackups, failRestores int
 }
 
 func newVM(site string, n int) *vm {
@@ -110,6 +111,7 @@ func New(opts Options) *Cluster {
 	}
 	for i := range opts.Hosts {
 		m := newMachine(i, opts)
+		m.vms = c.byVM
 		c.machines = append(c.machines, m)
 		c.byName[m.name] = m
 	}
@@ -243,6 +245,9 @@ func (v *vm) activated(host string) {
 		return
 	}
 	v.activeOn = append(v.activeOn, host)
+	if since := v.stored.since.host; since != "" && since != host {
+		v.stored.since = tracking{lost: "it has run on host " + host + " since the last one, which was made by host " + since}
+	}
 	if len(v.activeOn) > 1 {
 		v.copies = append(v.copies, TwoCopies{
 			VM: v.name, UUID: v.uuid, Hosts: slices.Clone(v.activeOn), At: time.Now(),

@@ -7,14 +7,22 @@ const agentChannel = `
       <target type='virtio' name='org.qemu.guest_agent.0'/>
     </channel>`
 
+const bridged = `    <interface type='bridge'>
+      <source bridge='br0'/>
+      <model type='virtio'/>
+    </interface>`
+
 // definition is what a host needs to know of the VM, as libvirt writes it.
 func (d *domain) definition() string {
-	metadata, channel := "", agentChannel
+	metadata, channel, nic := "", agentChannel, bridged
 	if d.annotation != "" {
 		metadata = "\n  <metadata>\n    " + d.annotation + "\n  </metadata>"
 	}
 	if d.on.opts.NoAgents {
 		channel = ""
+	}
+	if d.onTrial != nil {
+		nic = ""
 	}
 	return fmt.Sprintf(`<domain type='kvm'>
   <name>%[1]s</name>
@@ -32,12 +40,9 @@ func (d *domain) definition() string {
       <source file='%[8]s'/>
       <target dev='%[7]s' bus='virtio'/>
     </disk>
-    <interface type='bridge'>
-      <source bridge='br0'/>
-      <model type='virtio'/>
-    </interface>%[6]s
+%[9]s%[6]s
     <panic model='pvpanic'/>
   </devices>
 </domain>
-`, d.vm.name, d.vm.uuid, memoryBytes>>10, vcpus, metadata, channel, diskTarget, d.image())
+`, d.vm.name, d.vm.uuid, memoryBytes>>10, vcpus, metadata, channel, diskTarget, d.image(), nic)
 }

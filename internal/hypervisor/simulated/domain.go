@@ -20,16 +20,18 @@ type domain struct {
 	waiting []func()
 
 	annotation string
-	transient  bool // the host forgets it when it stops
+	transient  bool     // the host forgets it when it stops
+	onTrial    *onTrial // nil: it is a VM
 	counters   counters
 	guest      guest
 	badDisk    *hypervisor.DiskError // what every write of the guest ends in; nil: its disk is well
 	diskError  *hypervisor.DiskError // the first that this QEMU has seen
 
-	snapshots  []*snapshot // oldest first
-	onSnapshot *snapshot   // the current one
-	chain      []string    // files of its disk; see files
-	layers     int         // that reverts have made
+	snapshots  []*snapshot      // oldest first
+	onSnapshot *snapshot        // the current one
+	chain      []string         // files of its disk; see files
+	layers     int              // that reverts and restores have made
+	shelves    map[string]shelf // by the file that was written to
 }
 
 func (d *domain) view() hypervisor.Domain {
@@ -49,6 +51,9 @@ func (d *domain) boot() {
 	d.set(hypervisor.StateRunning, hypervisor.ReasonBooted)
 	d.counters = fresh(d.counters.at)
 	d.guest, d.diskError = d.booted(), nil
+	if d.guest.down {
+		d.counters = counters{at: d.counters.at} // its firmware found little to read
+	}
 	d.vm.activated(d.on.name)
 }
 
@@ -120,9 +125,12 @@ func (d *domain) destroy() {
 // die is a QEMU that ended: the state is crashed while the event says failed,
 // as with the real one.
 func (d *domain) die() {
+	d.vm.forgetChanges(qemuKilled)
 	d.stop(hypervisor.ReasonCrashed)
 	d.on.tell(d, hypervisor.EventStopped, hypervisor.ReasonFailed)
 }
+
+const qemuKilled = "its QEMU was killed, and what had changed since the last one was known to that alone"
 
 // resume continues the vCPUs, and says so in libvirt's words.
 func (d *domain) resume() {

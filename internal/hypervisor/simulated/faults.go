@@ -122,6 +122,7 @@ func (c *Cluster) DefineVM(vm, host string) error {
 // gone, and so is its definition.
 func (c *Cluster) LoseVM(vm string) error {
 	return c.activeVM(vm, "lose", func(d *domain) error {
+		d.vm.forgetChanges(qemuKilled)
 		d.stop(hypervisor.ReasonUnknown)
 		d.on.forget(d)
 		d.vm.mu.Lock()
@@ -153,10 +154,12 @@ func (c *Cluster) PowerOffHost(host string) error {
 		m.pending = nil
 		for _, d := range m.order {
 			if d.state.Active() {
+				d.vm.forgetChanges(qemuKilled)
 				d.stop(hypervisor.ReasonUnknown)
 			}
 			d.reason = hypervisor.ReasonUnknown // the reason lives in libvirtd's memory
 		}
+		m.endTrials(everyTrial)
 		m.linkChanged()
 	})
 }

@@ -132,6 +132,9 @@ func (h *host) Events(ctx context.Context) (<-chan hypervisor.Event, error) {
 
 func (h *host) Close() error {
 	h.end()
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	h.m.endTrials(func(d *domain) bool { return d.onTrial.maker == h })
 	return nil
 }
 

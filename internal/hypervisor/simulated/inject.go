@@ -24,13 +24,18 @@ var injections = []injection{
 	{action: "destroy", do: onTarget((*Cluster).DestroyVM), done: "pulled the plug of %s, as a person would: Holdfast leaves it stopped"},
 	{action: "lose", do: onTarget((*Cluster).LoseVM), done: "%s is gone, and its host knows nothing of it any more"},
 	{action: "find", do: onTarget((*Cluster).FindVM), done: "%s is defined, shut off, on the host that had lost it"},
-	{action: "fail-starts", do: (*Cluster).FailStarts, done: "%s: %s", count: startsThatFail},
+	{action: "fail-starts", do: (*Cluster).FailStarts, done: "%s: %s", count: thatFail("start")},
+	{action: "fail-snapshots", do: (*Cluster).FailSnapshots, done: "%s: %s", count: thatFail("snapshot")},
+	{action: "fail-reverts", do: (*Cluster).FailReverts, done: "%s: %s", count: thatFail("revert to a snapshot", "reverts to a snapshot")},
+	{action: "fail-backups", do: (*Cluster).FailBackups, done: "%s: %s", count: thatFail("backup")},
+	{action: "fail-restores", do: (*Cluster).FailRestores, done: "%s: %s", count: thatFail("restore from a backup", "restores from a backup")},
 
 	{action: "hang", do: onTarget((*Cluster).HangVM), done: "the QEMU of %s hangs"},
 	{action: "unhang", do: onTarget((*Cluster).UnhangVM), done: "the QEMU of %s goes on"},
 	{action: "hang-guest", do: onTarget((*Cluster).HangGuest), done: "the guest of %s hangs, and its QEMU is well"},
 	{action: "unhang-guest", do: onTarget((*Cluster).UnhangGuest), done: "the guest of %s goes on"},
 	{action: "corrupt-disk", do: onTarget((*Cluster).CorruptDisk), done: "the guest of %s will not get up the next time that it boots"},
+	{action: "damage-backups", do: onTarget((*Cluster).DamageBackups), done: "the backups that %s has now are damaged"},
 	{action: "mute-agent", do: onTarget((*Cluster).MuteAgent), done: "the guest agent of %s gives no answer"},
 	{action: "unmute-agent", do: onTarget((*Cluster).UnmuteAgent), done: "the guest agent of %s answers"},
 	{action: "stop-agent", do: onTarget((*Cluster).StopAgent), done: "the guest agent of %s was stopped"},
@@ -119,7 +124,8 @@ func Actions() []string {
 
 // Inject breaks or mends something and says what it did. The target is a VM, by
 // name or UUID, or the name of a host. The count is how many of the VM's next
-// starts fail (fail-starts; negative: all), how many seconds its clock is ahead
+// starts fail (fail-starts; negative: all), or snapshots, reverts, backups and
+// restores (fail-snapshots and so on), how many seconds its clock is ahead
 // (skew-clock), how many milliseconds its disk takes (slow-disk), how many
 // packets a second are dropped (drop-packets), the percentage of load, steal,
 // fill-memory, load-host, fill-host-memory and fill-pool, and nothing to the
@@ -139,16 +145,24 @@ func (c *Cluster) Inject(action, target string, count int) (string, error) {
 	return fmt.Sprintf(in.done, target), nil
 }
 
-func startsThatFail(n int) string {
-	switch {
-	case n < 0:
-		return "every start fails until further notice"
-	case n == 0:
-		return "starts work again"
-	case n == 1:
-		return "the next start fails"
+// thatFail says how many of something fail; its plural has an s unless there is
+// another.
+func thatFail(one string, plural ...string) func(int) string {
+	many := one + "s"
+	if len(plural) > 0 {
+		many = plural[0]
 	}
-	return fmt.Sprintf("the next %d starts fail", n)
+	return func(n int) string {
+		switch {
+		case n < 0:
+			return "every " + one + " fails until further notice"
+		case n == 0:
+			return many + " work again"
+		case n == 1:
+			return "the next " + one + " fails"
+		}
+		return fmt.Sprintf("the next %d %s fail", n, many)
+	}
 }
 
 func secondsAhead(n int) string { return fmt.Sprintf("%d seconds ahead", n) }

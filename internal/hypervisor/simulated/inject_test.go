@@ -23,6 +23,7 @@ func TestInjectKnowsEveryActionOfTheContract(t *testing.T) {
 		contract.SimPowerOn, contract.SimCut, contract.SimHeal, contract.SimHangLibvirtd, contract.SimKillLibvirtd,
 		contract.SimStartLibvirtd, contract.SimLosePool, contract.SimRestorePool, contract.SimFillPool,
 		contract.SimLoadHost, contract.SimFillHostMemory, contract.SimCalmHost, contract.SimCorruptDisk,
+		contract.SimFailSnapshots, contract.SimFailReverts, contract.SimFailBackups, contract.SimFailRestores, contract.SimDamageBackups,
 	}, simulated.Actions())
 }
 
@@ -86,6 +87,47 @@ func TestInjectFailStarts(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, c.Host("A").Start(t.Context(), vm.UUID), hypervisor.ErrNoResource)
 	require.NoError(t, c.Host("A").Start(t.Context(), vm.UUID))
+}
+
+// Each of them says in its own words what fails, and it does.
+func TestInjectWhatFails(t *testing.T) {
+	for action, words := range map[string]string{
+		contract.SimFailSnapshots: "snapshot", contract.SimFailReverts: "revert",
+		contract.SimFailBackups: "backup", contract.SimFailRestores: "restore",
+	} {
+		t.Run(action, func(t *testing.T) {
+			ctx := t.Context()
+			c, h, vm := site(t, simulated.Options{Hosts: 1, VMsPerHost: 1})
+			require.NoError(t, h.Destroy(ctx, vm.UUID))
+			do := func(action string) (err error) {
+				switch action {
+				case contract.SimFailSnapshots:
+					_, err = h.CreateSnapshot(ctx, vm.UUID, hypervisor.SnapshotOptions{Name: "one"})
+				case contract.SimFailReverts:
+					err = h.RevertSnapshot(ctx, vm.UUID, "one")
+				case contract.SimFailBackups:
+					_, err = h.CreateBackup(ctx, vm.UUID, hypervisor.BackupOptions{Where: simulated.PoolName, Name: "one"})
+				case contract.SimFailRestores:
+					err = h.RestoreBackup(ctx, vm.UUID, hypervisor.RestoreOptions{Where: simulated.PoolName, Name: "one"})
+				}
+				return err
+			}
+			for _, needed := range map[string][]string{
+				contract.SimFailReverts: {contract.SimFailSnapshots}, contract.SimFailRestores: {contract.SimFailBackups},
+			}[action] {
+				require.NoError(t, do(needed))
+			}
+			for count, want := range map[int]string{-1: "every " + words, 0: "work again", 1: "the next " + words, 3: "the next 3 " + words} {
+				done, err := c.Inject(action, "VM1", count)
+				require.NoError(t, err)
+				require.Contains(t, done, want)
+			}
+			_, err := c.Inject(action, "VM1", 1)
+			require.NoError(t, err)
+			require.ErrorIs(t, do(action), hypervisor.ErrNoResource)
+			require.NoError(t, do(action))
+		})
+	}
 }
 
 func TestInjectRefusesWhatIsNotThere(t *testing.T) {

@@ -17,12 +17,15 @@ type machine struct {
 	hub   broadcast.Hub
 
 	mu      sync.Mutex
+	vms     map[string]*vm // all that there are; nobody changes it any more
 	domains map[string]*domain
 	order   []*domain // as defined, so that listings are the same every time
 
 	node  nodeState
 	pool  pool
 	dumps map[string]uint64 // bytes, by path
+
+	trialFiles []string // names
 
 	off        bool // no power
 	cut        bool // no network; guests run on
@@ -157,6 +160,9 @@ func (m *machine) lose() {
 	}
 	m.lost = true
 	close(m.gone)
+	if m.libvirtd == daemonRuns { // it notices as well that its clients are gone
+		m.endTrials(everyTrial)
+	}
 	ev := m.event(hypervisor.EventConnectionDown)
 	ev.Reason = hypervisor.Reason(m.trouble())
 	m.hub.Publish(ev)
@@ -169,7 +175,7 @@ func (m *machine) tell(d *domain, kind hypervisor.EventKind, why hypervisor.Reas
 
 // tellOf is tell, with more about the event.
 func (m *machine) tellOf(d *domain, ev hypervisor.Event) {
-	if m.dropEvents || m.lost || m.off || m.cut || m.libvirtd == daemonDead {
+	if d.onTrial != nil || m.dropEvents || m.lost || m.off || m.cut || m.libvirtd == daemonDead {
 		return
 	}
 	say := func() {

@@ -62,7 +62,7 @@ func (c *Cluster) BeginMigration(vm, toHost string) (*Migration, error) {
 	}
 	_, known := target.domains[v.uuid]
 	to := target.define(v)
-	to.annotation = from.annotation
+	to.annotation, to.chain, to.layers = from.annotation, from.chain, from.layers
 	to.transient = !known
 	to.life++
 	to.set(hypervisor.StatePaused, hypervisor.ReasonMigrating)
@@ -75,8 +75,8 @@ func migratable(v *vm, from *domain, source, target *machine) error {
 	switch there := target.domains[v.uuid]; {
 	case from == nil || !from.state.Running() || from.hung:
 		return fmt.Errorf("migrate %s from %s: it does not run there, or its QEMU hangs: %w", v.name, source.name, hypervisor.ErrInvalidState)
-	case len(from.snapshots) > 0:
-		return fmt.Errorf("migrate %s from %s: cannot migrate domain with %d snapshots: %w", v.name, source.name, len(from.snapshots), hypervisor.ErrInvalidState)
+	case len(from.snapshots)+from.shelved() > 0:
+		return fmt.Errorf("migrate %s from %s: cannot migrate domain with %d snapshots: %w", v.name, source.name, len(from.snapshots)+from.shelved(), hypervisor.ErrInvalidState)
 	case there != nil && there.state.Active():
 		return fmt.Errorf("migrate %s to %s: it is %s there: %w", v.name, target.name, there.state, hypervisor.ErrAlreadyActive)
 	}

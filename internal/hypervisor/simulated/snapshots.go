@@ -215,6 +215,7 @@ func (d *domain) revertSnapshot(name string) error {
 	d.vm.mu.Lock()
 	d.vm.disk = s.kept
 	d.vm.mu.Unlock()
+	d.vm.forgetChanges(fmt.Sprintf("the disk was put back to snapshot %q", s.Name))
 	d.onSnapshot = s
 	if s.External {
 		d.layers++
