@@ -89,3 +89,8 @@ func askGuardian[T any](ctx context.Context, c *Client, site string, vm fault.VM
 func (c *Client) Snapshot(ctx context.Context, req contract.SnapshotRequest) (contract.SnapshotReply, error) {
 	return askGuardian[contract.SnapshotReply](ctx, c, req.Site, req.VM, contract.UpdateSnapshot, req)
 }
+
+// Backup asks the guardian of a VM for something about the VM's backups.
+func (c *Client) Backup(ctx context.Context, req contract.BackupRequest) (contract.BackupReply, error) {
+	return askGuardian[contract.BackupReply](ctx, c, req.Site, req.VM, contract.UpdateBackup, req)
+}

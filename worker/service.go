@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/internal/contract"
 	"holdfast/internal/hypervisor"
 	"holdfast/starter"
 )
@@ -27,6 +29,9 @@ type ServiceOptions struct {
 	CallTimeout time.Duration
 	// Namespace is where missing search attributes are registered.
 	Namespace string
+	// Schedules are all that the site has in Temporal: those that are missing are made
+	// and what else there is of the site's is removed.
+	Schedules []contract.Schedule
 	// Check is how often Temporal and the hosts are asked; 0 means 5 s.
 	Check  time.Duration
 	Logger *slog.Logger // nil: slog.Default()
@@ -40,6 +45,8 @@ type Service struct {
 
 	asked sync.Mutex
 	hosts map[string]error // what each host said last; nil: it answered
+
+	schedulesDue atomic.Bool // they may not be what they should be
 }
 
 // NewService checks the options. Nothing runs until Run.
@@ -58,7 +65,10 @@ func NewService(o ServiceOptions) (*Service, error) {
 	}
 	s := &Service{opts: o, hosts: make(map[string]error, o.Hosts.Len())}
 	s.name, s.ask, s.check, s.log = "worker", starter.New(o.Client), o.Check, o.Logger.With("site", o.Site)
-	s.prepare = s.ensureSearchAttributes
+	s.prepare = func(ctx context.Context) {
+		s.ensureSearchAttributes(ctx)
+		s.schedulesDue.Store(true)
+	}
 	s.build = func() (runs, error) { return New(o.Options) }
 	s.setDefaults()
 	for _, h := range o.Hosts.Hosts() {
@@ -75,6 +85,7 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	checks.Go(func() { every(ctx, s.check, s.checkHosts) })
+	checks.Go(func() { every(ctx, s.check, s.keepSchedules) })
 	s.run(ctx)
 	return nil
 }

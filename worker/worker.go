@@ -85,6 +85,7 @@ func Register(r sdkworker.WorkflowRegistry) {
 		contract.WorkflowFaults:     workflows.Faults,
 		contract.WorkflowExplain:    workflows.Explain,
 		contract.WorkflowProbe:      workflows.Probe,
+		contract.WorkflowRound:      workflows.Round,
 	} {
 		r.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
 	}

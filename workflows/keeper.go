@@ -150,6 +150,9 @@ func (k *keeper) next(ctx workflow.Context) {
 	k.addAdoptedEnd(ctx, sel)
 	if len(k.open) == 0 && k.quiet == nil {
 		left := quietSpell - workflow.Now(ctx).Sub(k.lastActive)
+		if left <= 0 && !workflow.AllHandlersFinished(ctx) {
+			left = quietSpell // what a person asked for takes as long as it takes
+		}
 		k.quiet = workflow.NewTimerWithOptions(ctx, left, workflow.TimerOptions{Summary: "quiet spell before it closes"})
 	}
 	if k.quiet != nil {

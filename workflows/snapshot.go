@@ -18,7 +18,13 @@ func (g *guardian) validateSnapshot(req contract.SnapshotRequest) error {
 	switch req.Verb {
 	case contract.SnapshotList:
 		return nil
+	case contract.SnapshotTurn, contract.SnapshotPrune:
+		return g.validateTurn(req)
 	case contract.SnapshotCreate, contract.SnapshotDelete, contract.SnapshotRestore:
+	case contract.SnapshotVerify:
+		if err := checkWithin(req.Within); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("nothing is known that is called %q", req.Verb)
 	}
@@ -27,6 +33,8 @@ func (g *guardian) validateSnapshot(req contract.SnapshotRequest) error {
 		return errors.New("name is empty: say which snapshot")
 	case req.Verb == contract.SnapshotCreate && strings.HasPrefix(req.Name, contract.KeptPrefix):
 		return fmt.Errorf("names that begin with %s are for what Holdfast keeps before it puts a VM back", contract.KeptPrefix)
+	case req.Verb == contract.SnapshotCreate && strings.HasPrefix(req.Name, contract.ScheduledPrefix):
+		return fmt.Errorf("names that begin with %s are for what schedules make, and prune", contract.ScheduledPrefix)
 	}
 	return g.busy()
 }
@@ -35,11 +43,17 @@ func (g *guardian) validateSnapshot(req contract.SnapshotRequest) error {
 // To put the VM back to one is an incident, which shows and undoes it.
 func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) (contract.SnapshotReply, error) {
 	g.lastActive = workflow.Now(ctx)
+	if req.Verb == contract.SnapshotVerify {
+		return g.verify(ctx, req)
+	}
 	var out contract.SnapshotReply
 	if err := g.snapping.Lock(ctx); err != nil {
 		return out, err
 	}
 	defer g.snapping.Unlock()
+	if req.Verb == contract.SnapshotTurn || req.Verb == contract.SnapshotPrune {
+		return g.turn(ctx, req)
+	}
 	if err := g.busy(); err != nil && req.Verb != contract.SnapshotList { // since it was validated
 		return out, refused("%s", err)
 	}
@@ -47,7 +61,7 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 	if req.Verb == contract.SnapshotRestore {
 		in.Verb = contract.SnapshotList
 	}
-	actx := onSite(ctx, g.in.Site, fmt.Sprintf("%s snapshots of %s on %s for %s", req.Verb, g.in.VM, in.Host, req.By), snapshotTime)
+	actx := onDisks(ctx, g.in.Site, fmt.Sprintf("%s snapshots of %s on %s for %s", req.Verb, g.in.VM, in.Host, req.By), snapshotTime)
 	if err := workflow.ExecuteActivity(actx, act.Snapshot, in).Get(ctx, &out); err != nil {
 		return out, g.said(err)
 	}

@@ -20,7 +20,10 @@ type guardian struct {
 	in         contract.GuardianInput
 	annotating workflow.Mutex
 	snapping   workflow.Mutex
-	restore    string // snapshot that the incident is for which is being opened
+	copying    string // what is being done to backups, and for whom; empty: nothing
+	// What the incident is for which is being opened, if a person wants the VM put back.
+	restore   string              // to this snapshot
+	restoring *contract.BackupRef // or to this backup
 }
 
 // VM is the guardian of one VM: the only one who lets anything be done to it.
@@ -47,6 +50,11 @@ func VM(ctx workflow.Context, in contract.GuardianInput) error {
 	if err != nil {
 		return err
 	}
+	err = workflow.SetUpdateHandlerWithOptions(ctx, contract.UpdateBackup, g.backup,
+		workflow.UpdateHandlerOptions{Validator: g.validateBackup})
+	if err != nil {
+		return err
+	}
 	return g.run(ctx, in.Memory.Open, func() error {
 		in.Memory = g.mem
 		return workflow.NewContinueAsNewError(ctx, VM, in)
@@ -63,9 +71,17 @@ func (g *guardian) incidentID(_ fault.Fault, at time.Time) string {
 func (g *guardian) start(ctx workflow.Context, id string, f fault.Fault) workflow.ChildWorkflowFuture {
 	ctx = asIncident(ctx, id, f)
 	in := contract.RecoverInput{ID: id, Fault: f, Recent: g.mem.Recent}
-	if g.restore != "" {
-		in.Restore, in.Ordered, in.Approved, g.restore = g.restore, ladder.RungSnapshot, []ladder.Rung{ladder.RungSnapshot}, ""
+	in.Restore, in.Backup = g.restore, g.restoring
+	switch {
+	case g.restore != "":
+		in.Ordered = ladder.RungSnapshot
+	case g.restoring != nil:
+		in.Ordered = ladder.RungBackup
 	}
+	if in.Ordered != "" {
+		in.Approved = []ladder.Rung{in.Ordered}
+	}
+	g.restore, g.restoring = "", nil
 	return workflow.ExecuteChildWorkflow(ctx, RecoverVM, in)
 }
 
@@ -125,10 +141,14 @@ func (g *guardian) request(ctx workflow.Context, vm fault.VM, host, by, why stri
 	return op.ID, nil
 }
 
-// busy says which incident has the VM; nil: none.
+// busy says which incident has the VM, or what is being done to its backups; nil:
+// neither.
 func (g *guardian) busy() error {
 	if op := g.current(); op != nil {
 		return fmt.Errorf("%s has the VM: wait until it is over, or cancel it", op.ID)
+	}
+	if g.copying != "" {
+		return errors.New(g.copying + ": wait until it is over")
 	}
 	return nil
 }
@@ -154,9 +174,12 @@ func (g *guardian) state() (contract.GuardianState, error) {
 // describe keeps the workflow readable in the Temporal UI.
 func (g *guardian) describe(ctx workflow.Context) {
 	text := fmt.Sprintf("Guards **%s** at site %s. ", g.in.VM, g.in.Site)
-	if op := g.current(); op != nil {
+	switch op := g.current(); {
+	case op != nil:
 		text += fmt.Sprintf("Running now: `%s`.", op.ID)
-	} else {
+	case g.copying != "":
+		text += fmt.Sprintf("Running now: %s.", inMarkdown(g.copying))
+	default:
 		text += fmt.Sprintf("Idle; closes %s after the last event. Last incident: `%s`.", quietSpell, g.mem.LastID)
 	}
 	workflow.SetCurrentDetails(ctx, text)

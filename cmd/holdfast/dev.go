@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/config"
+	"holdfast/internal/hypervisor/simulated"
 )
 
 type devFlags struct {
@@ -111,6 +112,7 @@ func (a *app) devSite(cmd *cobra.Command, args []string, f *devFlags) (*config.S
 	site := config.Default()
 	site.Name = a.site
 	site.Mode = config.ModeRepair // nothing real can be touched
+	site.Backups.To = simulated.BackupFolder
 	return &site, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -222,8 +223,8 @@ web on kvm2: nothing to change
 
 // What a simulated site can do, a person can have it do.
 func TestSimHasEveryAction(t *testing.T) {
-	have := []string{contract.SimFailStarts}
-	for _, s := range simActions {
+	have := []string{}
+	for _, s := range slices.Concat(simFailures, simActions) {
 		have = append(have, s.action)
 	}
 	require.ElementsMatch(t, simulated.Actions(), have)

@@ -96,6 +96,9 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"incident report VM1 --to - -o json":      "give one of them",
 		"incident report x.json --token-file t":   "may be anybody's",
 		"policy tset":                             `did you mean "test"?`,
+		"snapshot prune":                          "holdfast snapshot prune wants VM",
+		"snapshot prune VM1 --keep 4x":            `--keep 4x: "4x" is not a number with one of h, d, w, m (months) and y`,
+		"snapshot schedule VM1":                   "wants no arguments",
 		"explain":                                 "holdfast explain wants VM|HOST",
 		"vm annotate":                             "holdfast vm annotate wants VM",
 		"vm annotate VM1 --dry-run":               "wants something to change",
@@ -104,6 +107,9 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"sim skew-clock VM1 soon":                 "SECONDS is \"soon\": write a number",
 		"sim load VM1":                            "wants PERCENT",
 		"sim fail-starts VM1 some":                "write a number, or all",
+		"sim fail-backups VM1 some":               "write a number, or all",
+		"sim fail-restores":                       "wants VM",
+		"sim damage-backups":                      "wants VM",
 		"dev":                                     "wants a SITEFILE, or --simulated",
 		"dev --simulated site.yaml":               "takes no SITEFILE",
 		"dev --simulated=3by10":                   "write HOSTSxVMS, such as 3x10",
@@ -125,7 +131,7 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 
 func TestTemporalIsAway(t *testing.T) {
 	for _, line := range []string{"vm list", "host list", "recover VM1", "incident list", "incident show VM1", "incident watch VM1", "incident report VM1", "sim kill VM1",
-		"faults", "faults watch", "explain VM1", "vm annotate VM1 tier=db"} {
+		"faults", "faults watch", "explain VM1", "vm annotate VM1 tier=db", "snapshot schedule", "snapshot prune VM1"} {
 		t.Run(line, func(t *testing.T) {
 			out, errOut, code := holdfast(t, strings.Fields(line)...)
 			require.Equal(t, exitError, code)

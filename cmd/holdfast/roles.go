@@ -89,9 +89,10 @@ func (r role) worker(injector activities.Injector) (*working, error) {
 
 func (r role) service(store *kept.Store, url string, injector activities.Injector) (*worker.Service, error) {
 	acts, err := activities.New(activities.Options{
-		Site: r.site.Name, Hosts: r.hosts, Policy: r.site.Recovery.Policy(), PolicyFor: r.site.PolicyFor, Vote: r.vote,
+		Site: r.site.Name, Hosts: r.hosts, Policy: r.site.Recovery.Policy(), PolicyFor: r.site.PolicyFor, BackupsTo: r.site.BackupsTo, Vote: r.vote,
 		CallTimeout: r.site.Monitor.CallTimeout, Logger: r.log, Injector: injector,
 		Evidence: store, EvidenceURL: url, EvidenceTimeout: r.site.Evidence.Timeout, Logs: r.logs,
+		Snapshots: r.snapshotPolicy, AskGuardian: starter.New(r.temporal).Snapshot,
 	})
 	if err != nil {
 		return nil, err
@@ -99,6 +100,7 @@ func (r role) service(store *kept.Store, url string, injector activities.Injecto
 	return worker.NewService(worker.ServiceOptions{
 		Options:   worker.Options{Client: r.temporal, Site: r.site.Name, Activities: acts},
 		Hosts:     r.hosts,
+		Schedules: schedules(r.site),
 		Namespace: r.namespace, CallTimeout: r.site.Monitor.CallTimeout, Logger: r.log,
 	})
 }

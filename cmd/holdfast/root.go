@@ -65,7 +65,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	inGroup(root, groupRun, a.devCommand(), a.workerCommand(), a.monitorCommand(), a.agentCommand(), a.configCommand())
-	inGroup(root, groupOperate, a.faultsCommand(), a.explainCommand(), a.recoverCommand(), a.incidentCommand(), a.policyCommand(), a.vmCommand(), a.snapshotCommand(), a.hostCommand(), a.simCommand())
+	inGroup(root, groupOperate, a.faultsCommand(), a.explainCommand(), a.recoverCommand(), a.incidentCommand(), a.policyCommand(), a.vmCommand(), a.snapshotCommand(), a.backupCommand(), a.hostCommand(), a.simCommand())
 	inGroup(root, groupOther, a.versionCommand())
 	return asGroup(root)
 }

@@ -18,7 +18,10 @@ Holdfast does about them. On a site with real hosts these commands do nothing bu
 refuse.`
 
 func (a *app) simCommand() *cobra.Command {
-	commands := []*cobra.Command{a.simFailStarts()}
+	commands := make([]*cobra.Command, 0, len(simFailures)+len(simActions))
+	for _, failure := range simFailures {
+		commands = append(commands, a.simFail(failure))
+	}
 	for _, action := range simActions {
 		commands = append(commands, a.simOne(action))
 	}
@@ -65,23 +68,22 @@ func (a *app) simOne(s simAction) *cobra.Command {
 	return cmd
 }
 
-func (a *app) simFailStarts() *cobra.Command {
+// simFail is the command for one whose count may be left out, or a word.
+func (a *app) simFail(s simAction) *cobra.Command {
+	example := s.example
+	if example == "" {
+		example = fmt.Sprintf("  holdfast sim %[1]s VM1\n  holdfast sim %[1]s VM1 all\n  holdfast sim %[1]s VM1 0", s.action)
+	}
 	cmd := &cobra.Command{
-		Use:   contract.SimFailStarts + " VM [N]",
-		Short: "Let the next starts of a VM fail",
-		Long: `Let the next N starts of a VM fail, as with a disk that is not there: 1 if N is left
-out, every one if it is "all", none if it is 0. After too many failures within a
-time Holdfast stops and asks a person.
-
-For a site made by holdfast dev --simulated only.`,
-		Example: `  holdfast sim fail-starts VM2 all && holdfast sim kill VM2
-  holdfast incident watch VM2 --wait 30s                     # exit code 3: needs a person
-  holdfast sim fail-starts VM2 0 && holdfast recover VM2 --watch`,
+		Use:               s.action + " VM [N]",
+		Short:             s.short,
+		Long:              s.long + "\n\nFor a site made by holdfast dev --simulated only.",
+		Example:           example,
 		Args:              wants("VM", "[N]"),
 		ValidArgsFunction: a.completeVMs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in := contract.SimFaultInput{Action: contract.SimFailStarts, Target: args[0], Count: 1}
+		in := contract.SimFaultInput{Action: s.action, Target: args[0], Count: 1}
 		switch {
 		case len(args) < 2:
 		case args[1] == "all":

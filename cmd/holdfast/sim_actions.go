@@ -11,10 +11,35 @@ type simAction struct {
 	// some is a count for the example.
 	some        string
 	short, long string
+	example     string // if there is more to show than the command
 }
 
-// simActions are the actions of a simulated site, but for fail-starts, whose
-// count has words. Each that breaks something stands before the one that mends it.
+// simFailures are the actions whose count is how often something fails.
+var simFailures = []simAction{
+	{action: contract.SimFailStarts, target: "VM", short: "Let the next starts of a VM fail",
+		long: `Let the next N starts of a VM fail, as with a disk that is not there: 1 if N is left
+out, every one if it is "all", none if it is 0. After too many failures within a
+time Holdfast stops and asks a person.`,
+		example: `  holdfast sim fail-starts VM2 all && holdfast sim kill VM2
+  holdfast incident watch VM2 --wait 30s                     # exit code 3: needs a person
+  holdfast sim fail-starts VM2 0 && holdfast recover VM2 --watch`},
+	{action: contract.SimFailSnapshots, target: "VM", short: "Let the next snapshots of a VM fail",
+		long: `Let the next N snapshots of a VM fail for want of room: 1 if N is left out, every one
+if it is "all", none if it is 0. A repair that would put the VM back to a snapshot
+keeps what there is by a snapshot first, and does not begin if that fails.`},
+	{action: contract.SimFailReverts, target: "VM", short: "Let the next reverts of a VM to a snapshot fail",
+		long: `Let the next N reverts of a VM to a snapshot fail for want of room: 1 if N is left out,
+every one if it is "all", none if it is 0. A revert that fails changes nothing.`},
+	{action: contract.SimFailBackups, target: "VM", short: "Let the next backups of a VM fail",
+		long: `Let the next N backups of a VM fail for want of room: 1 if N is left out, every one if
+it is "all", none if it is 0.`},
+	{action: contract.SimFailRestores, target: "VM", short: "Let the next restores of a VM from a backup fail",
+		long: `Let the next N restores of a VM from a backup fail for want of room: 1 if N is left out,
+every one if it is "all", none if it is 0. A restore that fails changes nothing.`},
+}
+
+// simActions are the other actions of a simulated site. Each that breaks something
+// stands before the one that mends it.
 var simActions = []simAction{
 	{action: contract.SimKill, target: "VM", short: "Kill the QEMU process of a VM",
 		long: "Kill the QEMU process of a VM, as a crash or the OOM killer would.\nHoldfast starts the VM again."},
@@ -38,7 +63,9 @@ var simActions = []simAction{
 	{action: contract.SimUnhangGuest, target: "VM", short: "Let a guest that hangs go on",
 		long: "Let a guest go on after holdfast sim hang-guest."},
 	{action: contract.SimCorruptDisk, target: "VM", short: "Spoil what is on the disk of a VM",
-		long: "Spoil what is on the disk of a VM. Its guest runs on, and does not get up the next time\nthat it boots, until it is put back to a snapshot from before."},
+		long: "Spoil what is on the disk of a VM. Its guest runs on, and does not get up the next time\nthat it boots, until it is put back to a snapshot or a backup\nfrom before."},
+	{action: contract.SimDamageBackups, target: "VM", short: "Damage the backups of a VM",
+		long: "Damage the files of all backups that a VM has now: their sums are no longer those of what\nwas written, so that none of them is restored. Later ones that build upon them are no\nbetter; a full one is."},
 	{action: contract.SimMuteAgent, target: "VM", short: "Let the guest agent of a VM not answer",
 		long: "Let the guest agent of a VM not answer, while it holds its channel open. The guest runs\non: that alone is no fault, unless the agent is expected and the VM has just started."},
 	{action: contract.SimUnmuteAgent, target: "VM", short: "Let the guest agent of a VM answer again",

@@ -16,8 +16,8 @@ import (
 func (a *app) snapshotCommand() *cobra.Command {
 	return asGroup(&cobra.Command{
 		Use:   "snapshot",
-		Short: "Make, list, restore and delete snapshots of VMs",
-		Long: `Make, list, restore and delete snapshots of VMs. All of it goes through the VM's guardian,
+		Short: "Make, list, verify, restore and delete snapshots of VMs",
+		Long: `Make, list, verify, restore and delete snapshots of VMs. All of it goes through the VM's guardian,
 so that it never meets a repair; while an incident has the VM, only list works.
 
 There are two kinds. One with memory is kept inside of the VM's qcow2 images; the guest
@@ -26,20 +26,25 @@ stays as it is, and the VM writes to a new file upon it. Of a VM that is shut of
 kept inside of the images, unless --external is given.
 
 An incident may put a VM back to its newest snapshot as well, where the ladder of its
-fault says so and a person approves: see holdfast incident approve.`,
+fault says so and a person approves: see holdfast incident approve.
+
+With snapshots.every in the site file they are made on a schedule, are called ` + contract.ScheduledPrefix + `...,
+and are pruned by snapshots.keep.
+
+As long as a VM has any snapshot, libvirt neither migrates nor undefines it. What only
+one host knows of goes with that host's libvirt.`,
 		Example: `  holdfast snapshot create VM1
   holdfast snapshot list VM1
   holdfast snapshot restore VM1 before-upgrade --reason "the upgrade broke it"`,
 		Aliases: []string{"snapshots"},
-	}, a.snapshotListCommand(), a.snapshotCreateCommand(), a.snapshotRestoreCommand(), a.snapshotDeleteCommand())
+	}, a.snapshotListCommand(), a.snapshotCreateCommand(), a.snapshotRestoreCommand(), a.snapshotDeleteCommand(),
+		a.snapshotVerifyCommand(), a.snapshotScheduleCommand(), a.snapshotPruneCommand())
 }
 
 // snapshotFlags are what the commands have in common.
 type snapshotFlags struct {
-	in     contract.SnapshotInput
-	reason string
-	host   string
-	dryRun bool
+	vmFlags
+	in contract.SnapshotInput
 }
 
 func (a *app) snapshotListCommand() *cobra.Command {
@@ -57,7 +62,7 @@ restore such a one undoes that.`,
 		ValidArgsFunction: a.completeVMs,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.snapshot(cmd, args[0], f) },
 	}
-	a.snapshotHostFlag(cmd, &f)
+	a.hostFlag(cmd, &f.vmFlags)
 	return cmd
 }
 
@@ -90,7 +95,7 @@ The snapshot goes on if this command is interrupted, or runs out of --timeout.`,
 			return a.snapshot(cmd, args[0], f)
 		},
 	}
-	a.snapshotHostFlag(cmd, &f)
+	a.hostFlag(cmd, &f.vmFlags)
 	cmd.Flags().StringVar(&f.in.Name, "name", "", "what to `call` it; default manual- and the time")
 	cmd.Flags().StringVar(&f.in.Description, "description", "", "a `text` to find it by later")
 	cmd.Flags().BoolVar(&f.in.Memory, "memory", false, "keep the guest's memory, too")
@@ -105,7 +110,6 @@ The snapshot goes on if this command is interrupted, or runs out of --timeout.`,
 
 func (a *app) snapshotRestoreCommand() *cobra.Command {
 	var f snapshotFlags
-	var watch bool
 	f.in.Verb = contract.SnapshotRestore
 	cmd := &cobra.Command{
 		Use:   "restore VM SNAPSHOT --reason WHY",
@@ -122,24 +126,15 @@ This is an incident, and prints its ID. To undo it later, restore the snapshot c
 		Args:              wants("VM", "SNAPSHOT"),
 		ValidArgsFunction: a.completeVMs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case f.reason == "":
-				return usage(cmd, "say why, with --reason: what the guest has written since is taken out of use")
-			case f.dryRun && watch:
-				return usage(cmd, "--dry-run does nothing that --watch could follow: give one of them")
+			if err := f.mayRestore(cmd); err != nil {
+				return err
 			}
 			f.in.Name = args[1]
-			if watch {
-				return a.restoreAndWatch(cmd, args[0], f)
-			}
 			return a.snapshot(cmd, args[0], f)
 		},
 	}
-	a.snapshotHostFlag(cmd, &f)
-	cmd.Flags().StringVar(&f.reason, "reason", "", "`why`, for the incident's record")
-	cmd.Flags().BoolVar(&watch, "watch", false, "follow the incident until it closes or needs a person")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be put back, and do nothing")
-	must(cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions))
+	a.hostFlag(cmd, &f.vmFlags)
+	restoreFlags(cmd, &f.vmFlags)
 	return cmd
 }
 
@@ -161,14 +156,9 @@ snapshot that another one needs is refused.`,
 			return a.snapshot(cmd, args[0], f)
 		},
 	}
-	a.snapshotHostFlag(cmd, &f)
+	a.hostFlag(cmd, &f.vmFlags)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show the snapshot, and do nothing")
 	return cmd
-}
-
-func (a *app) snapshotHostFlag(cmd *cobra.Command, f *snapshotFlags) {
-	cmd.Flags().StringVar(&f.host, "host", "", "the `host` that the VM is on")
-	must(cmd.RegisterFlagCompletionFunc("host", a.completeHosts))
 }
 
 // snapshot asks the VM's guardian and prints what came of it.
@@ -180,23 +170,14 @@ func (a *app) snapshot(cmd *cobra.Command, ref string, f snapshotFlags) error {
 	if reply.Note != "" {
 		a.warn("%s", reply.Note)
 	}
+	if f.watch {
+		return a.follow(cmd, reply.IncidentID, starter.WatchOptions{})
+	}
 	return a.print(reply, func(w io.Writer) { snapshotReply(w, req, reply, f.dryRun) })
 }
 
-func (a *app) restoreAndWatch(cmd *cobra.Command, ref string, f snapshotFlags) error {
-	_, reply, err := a.askSnapshot(cmd, ref, f)
-	if err != nil {
-		return err
-	}
-	return a.follow(cmd, reply.IncidentID, starter.WatchOptions{})
-}
-
 func (a *app) askSnapshot(cmd *cobra.Command, ref string, f snapshotFlags) (req contract.SnapshotRequest, reply contract.SnapshotReply, err error) {
-	inv, err := a.inventory(cmd, f.host)
-	if err != nil {
-		return req, reply, err
-	}
-	found, err := starter.FindVM(inv, ref)
+	found, err := a.findVM(cmd, ref, f.vmFlags)
 	if err != nil {
 		return req, reply, err
 	}

@@ -20,7 +20,7 @@ const examplePath = "../../docs/site.example.yaml"
 
 // Known fields, as messages list them.
 const (
-	siteFields    = "site, mode, hosts, classes, kinds, rules, monitor, recovery, evidence, alerts, listen"
+	siteFields    = "site, mode, hosts, classes, kinds, rules, monitor, recovery, evidence, snapshots, backups, alerts, listen"
 	hostFields    = "name, uri, agent, agentTokenFile, power, heartbeat"
 	monitorFields = "sweep, sample, pools, callTimeout, resay, hungAfter, bootWithin, unreachableAfter, temporalAfter, storm, flap, vantages"
 )

@@ -150,12 +150,14 @@ func TestParseReadsEveryField(t *testing.T) {
 			Name: "db", Select: map[string]string{"tier": "db", "on": "yes"}, Mode: ModeObserve,
 			Rules: map[string]Override{"cpu": {Raise: new(95.5), Clear: new(0.0), For: new(time.Duration(0)), Off: new(false)}},
 			Recovery: &Recovery{
-				MaxFailures: 2, Window: 90 * time.Minute,
+				MaxFailures: 2, Window: 90 * time.Minute, Desired: ladder.DesiredAsFound, Priority: 1,
 				Backoff: Backoff{Initial: 250 * time.Millisecond, Max: 2 * time.Minute, Factor: 1.5},
 				Verify:  Verify{Within: 90 * time.Second, Agent: ladder.AgentRequired, TCP: "10.0.0.5:22", HTTP: "http://a/", Command: []string{"true", "-x"}},
 				Budgets: map[ladder.Rung]int{ladder.RungReset: 2, ladder.RungResume: 4}, Forbidden: []ladder.Rung{ladder.RungBackup},
 				Approval: Approval{Timeout: time.Hour, Then: ladder.FallbackReject},
 			},
+			Backups:   Backups{To: "/b"},
+			Snapshots: &Snapshots{Keep: "24h/2m", Spread: time.Minute, AtOnce: 3},
 		}},
 		Kinds: map[fault.Kind]KindPolicy{fault.KindHung: {Mode: ModeObserve, Respond: fault.RespondAlarm, Ladder: []ladder.Rung{ladder.RungRestart}}},
 		Rules: []Rule{{
@@ -169,7 +171,7 @@ func TestParseReadsEveryField(t *testing.T) {
 			Vantages: Vantages{Peers: []string{"http://m2:9465"}},
 		},
 		Recovery: Recovery{
-			MaxFailures: 3, Window: 90 * time.Minute,
+			MaxFailures: 3, Window: 90 * time.Minute, Desired: ladder.DesiredAsFound, Priority: 1,
 			Backoff: Backoff{Initial: 250 * time.Millisecond, Max: 2 * time.Minute, Factor: 1.5},
 			Verify:  Verify{Within: 90 * time.Second, Agent: ladder.AgentRequired, TCP: "10.0.0.5:22", HTTP: "http://a/", Command: []string{"true", "-x"}},
 			Budgets: map[ladder.Rung]int{ladder.RungReset: 2}, Forbidden: []ladder.Rung{ladder.RungBackup},
@@ -179,6 +181,8 @@ func TestParseReadsEveryField(t *testing.T) {
 			Dir: "/e", Keep: 48 * time.Hour, MaxTotal: 10 << 20, MaxIncident: 1 << 20, Timeout: time.Second,
 			TokenFile: "/e.token", URL: "http://{hostname}:9464",
 		},
+		Snapshots: Snapshots{Every: time.Hour, Keep: "24h/2m", Memory: true, Spread: time.Minute, AtOnce: 3},
+		Backups:   Backups{To: "nfs-1"},
 		Alerts: Alerts{
 			In: AlertsIn{
 				Listen: ":9466", TokenFile: "/t", TLS: AlertsTLS{"/c", "/k", "/ca"}, MaxBody: 512 << 10, Rate: 0.5, Burst: 1,
@@ -200,7 +204,7 @@ hosts:
   - {name: A, uri: "qemu:///system", agent: "http://a:9467", agentTokenFile: /a.token, power: {command: [fence, --action=status]}, heartbeat: /mnt/a}
   - name: no # a word, not a boolean
     uri: test:///default
-classes: [{name: db, select: {tier: db, on: yes}, mode: observe, rules: {cpu: {raise: 95.5, clear: 0, for: 0s, off: false}}, recovery: {maxFailures: 2, budgets: {resume: 4}, approval: {rungs: []}}}]
+classes: [{name: db, select: {tier: db, on: yes}, mode: observe, rules: {cpu: {raise: 95.5, clear: 0, for: 0s, off: false}}, recovery: {maxFailures: 2, budgets: {resume: 4}, approval: {rungs: []}}, backups: {to: /b}, snapshots: {every: 0s, memory: false}}]
 kinds: {hung: {mode: observe, respond: alarm, ladder: [restart]}}
 rules:
   - {name: x, metric: vm.memory, kind: memory-pressure, below: true, slope: true, raise: -5, clear: -1, for: 1h, warmup: 1m,
@@ -220,12 +224,16 @@ monitor:
   vantages: {worker: false, tcp: false, peers: ["http://m2:9465"]}
 recovery:
   maxFailures: 3
+  desired: as-found
+  priority: 1
   window: 1h30m
   backoff: {initial: 250ms, max: 2m, factor: 1.5}
   verify: {stableFor: 0s, within: 90s, agent: required, tcp: "10.0.0.5:22", http: "http://a/", command: ["true", -x]}
   budgets: {reset: 2}
   forbidden: [backup]
   approval: {rungs: [reset, snapshot], timeout: 1h, then: reject}
+snapshots: {every: 1h, keep: 24h/2m, memory: true, spread: 1m, atOnce: 3}
+backups: {to: nfs-1}
 evidence: {dir: /e, keep: 48h, maxTotal: 10MiB, maxIncident: 1MiB, timeout: 1s, tokenFile: /e.token, url: "http://{hostname}:9464"}
 alerts:
   in: {listen: ":9466", tokenFile: /t, tls: {cert: /c, key: /k, clientCA: /ca}, maxBody: 512KiB, rate: 0.5, burst: 1, vm: [uuid], host: [],

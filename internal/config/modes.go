@@ -30,6 +30,9 @@ type Class struct {
 	Rules map[string]Override `yaml:"rules,omitempty"`
 	// Recovery is that of the site with what is different for its VMs; nil: nothing is.
 	Recovery *Recovery `yaml:"recovery,omitempty"`
+	Backups  Backups   `yaml:"backups,omitempty"`
+	// Snapshots are those of the site with what is different for its VMs; nil: nothing is.
+	Snapshots *Snapshots `yaml:"snapshots,omitempty"`
 }
 
 // KindPolicy is what becomes of faults of one kind.
@@ -156,7 +159,7 @@ func modeSchema(d *decoder, to *string) reader { return oneOf(d, to, ModeObserve
 
 // classSchema reads a class. What it changes about the recovery is over that of the
 // site, which may stand anywhere in the file, and is so left for later.
-func classSchema(d *decoder, c *Class, later func(recovery *yaml.Node, path string)) reader {
+func classSchema(d *decoder, c *Class, later func(recovery *yaml.Node, path string), snapshots reader) reader {
 	return d.mapping(
 		field{"name", d.text(&c.Name, matching("[A-Za-z0-9._-]{1,63}"))},
 		field{"select", d.labels(&c.Select, checkLabel)},
@@ -166,6 +169,8 @@ func classSchema(d *decoder, c *Class, later func(recovery *yaml.Node, path stri
 				later(n, path)
 			}
 		}},
+		field{"snapshots", snapshots},
+		field{"backups", backupsSchema(d, &c.Backups)},
 		field{"rules", d.entries(checkRuleName, func(name string) reader {
 			if c.Rules == nil {
 				c.Rules = make(map[string]Override)

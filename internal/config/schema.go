@@ -28,7 +28,11 @@ func schema(d *decoder, s *Site) reader {
 					recoverySchema(d, &own)(n, path)
 					s.Classes[i].Recovery = &own
 				})
-			})
+			}, d.ofClass(func(n *yaml.Node, path string) {
+				own := s.Snapshots
+				snapshotsSchema(d, &own)(n, path)
+				s.Classes[i].Snapshots = &own
+			}))
 		})},
 		field{"kinds", kindsSchema(d, &s.Kinds)},
 		field{"rules", d.sequence(func() reader {
@@ -38,6 +42,8 @@ func schema(d *decoder, s *Site) reader {
 		field{"monitor", monitorSchema(d, &s.Monitor)},
 		field{"recovery", recoverySchema(d, &s.Recovery)},
 		field{"evidence", evidenceSchema(d, &s.Evidence)},
+		field{"snapshots", snapshotsSchema(d, &s.Snapshots)},
+		field{"backups", backupsSchema(d, &s.Backups)},
 		field{"alerts", alertsSchema(d, &s.Alerts)},
 		field{"listen", d.mapping(
 			field{"worker", d.text(&s.Listen.Worker, checkAddress)},
@@ -70,6 +76,7 @@ func crossCheck(d *decoder, s *Site) {
 	checkEvidence(d, s)
 	checkAlerts(d, s)
 	checkRecovery(d, s)
+	checkSnapshots(d, s)
 }
 
 // checkHosts reports hosts that are missing, incomplete or there twice. One

@@ -45,8 +45,11 @@ type Site struct {
 	Monitor  Monitor  `yaml:"monitor"`
 	Recovery Recovery `yaml:"recovery"`
 	Evidence Evidence `yaml:"evidence"`
-	Alerts   Alerts   `yaml:"alerts"`
-	Listen   Listen   `yaml:"listen"`
+	// Snapshots are those that a schedule makes. See [Site.SnapshotsFor].
+	Snapshots Snapshots `yaml:"snapshots"`
+	Backups   Backups   `yaml:"backups,omitempty"`
+	Alerts    Alerts    `yaml:"alerts"`
+	Listen    Listen    `yaml:"listen"`
 }
 
 // Host is one libvirtd and the machine under it.
@@ -95,7 +98,7 @@ func Default() Site {
 			Flap:             Flap{Raises: d.Flap.Raises, Window: d.Flap.Window},
 			Vantages:         Vantages{Worker: true, TCP: true},
 		},
-		Recovery: defaultRecovery(),
+		Recovery: defaultRecovery(), Snapshots: defaultSnapshots(),
 		Evidence: Evidence{
 			Keep: evidence.DefaultKeep, MaxTotal: evidence.DefaultMaxTotal, MaxIncident: evidence.DefaultMaxIncident,
 			Timeout: 5 * time.Second,

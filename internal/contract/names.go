@@ -37,6 +37,7 @@ const (
 	WorkflowFaults     = "Faults"
 	WorkflowExplain    = "Explain"
 	WorkflowProbe      = "Probe"
+	WorkflowRound      = "Round"
 )
 
 // IncidentTypes are the workflow types that are incidents.
@@ -54,9 +55,11 @@ const (
 	UpdateRecover  = "recover"  // RecoverRequest -> RecoverReply
 	UpdateAnnotate = "annotate" // AnnotateRequest -> AnnotateReply
 	UpdateSnapshot = "snapshot" // SnapshotRequest -> SnapshotReply
+	UpdateBackup   = "backup"   // BackupRequest -> BackupReply
 	QueryGuardian  = "guardian"
 	QueryRecord    = "record"
 	QueryIncident  = "incident"
+	QueryRound     = "round" // RoundResult
 )
 
 // GuardianID is the workflow that owns a VM while anything is being done to it.

@@ -8,12 +8,12 @@ import (
 	"holdfast/internal/proof"
 )
 
-// KeptPrefix begins the names of snapshots that keep the state of a VM from
-// before it was put back to another one.
+// KeptPrefix begins the names of snapshots and backups that keep the state of a VM
+// from before it was put back to another one.
 const KeptPrefix = "holdfast-before-"
 
-// KeptName is the name of the snapshot that keeps a VM's state from before an
-// incident puts it back.
+// KeptName is the name of what keeps a VM's state from before an incident puts it
+// back.
 func KeptName(incidentID string) string {
 	return KeptPrefix + incidentID[strings.LastIndexByte(incidentID, '/')+1:]
 }
@@ -44,6 +44,12 @@ const (
 	SnapshotCreate  SnapshotVerb = "create"
 	SnapshotDelete  SnapshotVerb = "delete"
 	SnapshotRestore SnapshotVerb = "restore"
+	// SnapshotTurn makes the one that a schedule wants and prunes older ones of
+	// schedules; SnapshotPrune only prunes.
+	SnapshotTurn  SnapshotVerb = "turn"
+	SnapshotPrune SnapshotVerb = "prune"
+	// SnapshotVerify boots a throw-away copy of the VM from one.
+	SnapshotVerify SnapshotVerb = "verify"
 )
 
 // SnapshotInput is what is to be done on a host.
@@ -58,6 +64,10 @@ type SnapshotInput struct {
 	Memory      bool   `json:"memory,omitempty"`
 	External    bool   `json:"external,omitempty"`
 	NoFreeze    bool   `json:"noFreeze,omitempty"`
+	// Turn is of SnapshotTurn and SnapshotPrune.
+	Turn *TurnInput `json:"turn,omitempty"`
+	// Within is of SnapshotVerify, as TrialInput has it.
+	Within time.Duration `json:"within,omitempty"`
 }
 
 // SnapshotRequest asks a guardian for something about its VM's snapshots.
@@ -78,6 +88,10 @@ type SnapshotReply struct {
 	Took time.Duration `json:"took,omitempty"`
 	// IncidentID is the incident that restores a snapshot.
 	IncidentID string `json:"incidentId,omitempty"`
+	// Turn is what came of SnapshotTurn and SnapshotPrune.
+	Turn *Turn `json:"turn,omitempty"`
+	// Trial is what came of SnapshotVerify.
+	Trial *TrialResult `json:"trial,omitempty"`
 }
 
 // RevertInput asks for a VM's disks to be put back to a snapshot. The VM must not
@@ -105,4 +119,6 @@ type StockInput struct {
 	Before time.Time `json:"before"`
 	// Name is the snapshot that a person wants; empty: the newest.
 	Name string `json:"name,omitempty"`
+	// Backup is the backup that a person wants; nil: the newest.
+	Backup *BackupRef `json:"backup,omitempty"`
 }

@@ -28,7 +28,7 @@ type importRule struct {
 var (
 	pure = []string{
 		module + "/internal/fault", module + "/internal/detect", module + "/internal/ladder",
-		module + "/internal/placement", module + "/internal/proof",
+		module + "/internal/placement", module + "/internal/proof", module + "/internal/retention",
 	}
 	// What a decision could take something from that is not its input.
 	outside = []string{"crypto/rand", "math/rand", "math/rand/v2", "net", "net/http", "os", "log", "log/slog", "syscall"}

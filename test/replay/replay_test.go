@@ -39,12 +39,14 @@ import (
 
 // sets are the recordings, by name.
 var sets = map[string]func(*testing.T){
-	"repair": recordRepairs, // takes over 15 minutes: a guardian's quiet spell
-	"watch":  recordWatching,
-	"ladder": recordLadders,
+	"repair":   recordRepairs, // takes over 15 minutes: a guardian's quiet spell
+	"watch":    recordWatching,
+	"ladder":   recordLadders,
+	"schedule": recordSchedules,
+	"backup":   recordBackups,
 }
 
-var record = flag.String("record", "", "record a set of histories into testdata: repair, watch or ladder")
+var record = flag.String("record", "", "record a set of histories into testdata: repair, watch, ladder, schedule or backup")
 
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
@@ -61,6 +63,7 @@ func TestReplay(t *testing.T) {
 	for _, name := range []string{
 		contract.WorkflowVM, contract.WorkflowHost, contract.WorkflowSite, contract.WorkflowRecoverVM, contract.WorkflowWatchFault,
 		contract.WorkflowInventory, contract.WorkflowSimFault, contract.WorkflowFaults, contract.WorkflowExplain, contract.WorkflowProbe,
+		contract.WorkflowRound,
 	} {
 		require.True(t, seen[name], "no recorded history of workflow %s", name)
 	}
