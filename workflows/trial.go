@@ -75,9 +75,10 @@ func (g *guardian) try(ctx workflow.Context, by string, in contract.TrialInput) 
 		limit = contract.DefaultTrialWithin
 	}
 	tctx, cancel := workflow.WithCancel(ctx)
-	over := false
+	over, incident := false, ""
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		if workflow.Await(ctx, func() bool { return over || g.current() != nil }) == nil && !over {
+			incident = g.current().ID
 			cancel()
 		}
 	})
@@ -86,8 +87,8 @@ func (g *guardian) try(ctx workflow.Context, by string, in contract.TrialInput) 
 	over = true
 	cancel()
 	var cancelled *temporal.CanceledError
-	if op := g.current(); op != nil && errors.As(err, &cancelled) {
-		return out, refused("%s has the VM now, and the trial was ended for it: try again when it is over", op.ID)
+	if incident != "" && errors.As(err, &cancelled) {
+		return out, refused("%s wanted the VM, and the trial was ended for it: try again when that is over", incident)
 	}
 	if err != nil {
 		return out, g.said(err)

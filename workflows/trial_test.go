@@ -91,7 +91,7 @@ func TestAnIncidentEndsATrial(t *testing.T) {
 	meanwhile := s.asksVerify(time.Minute+30*time.Second, verify("good"))
 	s.guard()
 	require.NoError(t, s.GetWorkflowError())
-	require.ErrorContains(t, trial.err, "has the VM now, and the trial was ended for it")
+	require.ErrorContains(t, trial.err, "wanted the VM, and the trial was ended for it")
 	require.ErrorContains(t, meanwhile.err, "has the VM: wait until it is over")
 }
 

@@ -17,8 +17,8 @@ func (a *app) snapshotCommand() *cobra.Command {
 	return asGroup(&cobra.Command{
 		Use:   "snapshot",
 		Short: "Make, list, verify, restore and delete snapshots of VMs",
-		Long: `Make, list, verify, restore and delete snapshots of VMs. All of it goes through the VM's guardian,
-so that it never meets a repair; while an incident has the VM, only list works.
+		Long: `Make, list, verify, restore and delete snapshots of VMs. All of it goes through the VM's
+guardian, so that it never meets a repair; while an incident has the VM, only list works.
 
 There are two kinds. One with memory is kept inside of the VM's qcow2 images; the guest
 stands still until its memory is written. One without is a layer: what was the image

@@ -21,8 +21,8 @@ var (
 	ErrNoBackup = errors.New("no such backup")
 	// ErrNoPool: the host has no storage pool of that name or folder, or it does not run.
 	ErrNoPool = errors.New("no such storage pool")
-	// ErrDamaged: a backup is not what was written.
-	ErrDamaged = errors.New("backup is damaged")
+	// ErrDamaged: a backup is not what was written, or a file that is needed is gone.
+	ErrDamaged = errors.New("it is damaged")
 	// ErrExists: the domain has a snapshot, or a backup, of that name.
 	ErrExists = errors.New("the name is taken")
 	// ErrAlreadyActive: the domain is active and cannot be started.

@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,6 +48,8 @@ func fields(p ladder.Policy) []Change {
 		{Field: "ladder", Was: orWords(list(p.Ladder), "that of the kind")},
 		{Field: "maxFailures", Was: fmt.Sprint(p.MaxFailures)},
 		{Field: "window", Was: rules.Short(p.Window)},
+		{Field: "desired", Was: orWords(p.Desired, ladder.DesiredRunning)},
+		{Field: "priority", Was: fmt.Sprint(cmp.Or(p.Priority, ladder.DefaultPriority)), Unseen: true},
 		{Field: "backoff.initial", Was: rules.Short(p.BackoffInitial)},
 		{Field: "backoff.max", Was: rules.Short(p.BackoffMax)},
 		{Field: "backoff.factor", Was: fmt.Sprint(p.BackoffFactor)},

@@ -74,6 +74,7 @@ func TestScheduledSnapshots(t *testing.T) {
 		return nil
 	})
 	r.untouched(t, before)
+	require.Zero(t, r.incidents(t, "VM1"), "a snapshot is no fault")
 
 	t.Run("a person sees what was done, and why", func(t *testing.T) {
 		out := r.holdfast(t, "snapshot", "schedule")

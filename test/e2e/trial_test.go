@@ -97,7 +97,7 @@ func TestTrials(t *testing.T) {
 		require.NoError(t, s.ReportFault(t.Context(), rig.Crash(vm, "A")))
 		rig.Incident(t, s, "VM1", "recovered", rig.ClosedAs(contract.OutcomeRecovered))
 		got := <-answers
-		require.ErrorContains(t, got.err, "has the VM now, and the trial was ended for it")
+		require.ErrorContains(t, got.err, "wanted the VM, and the trial was ended for it")
 		nothingLeft(t)
 	})
 }

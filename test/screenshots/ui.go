@@ -63,12 +63,13 @@ func incidentView(ui, namespace, id, runID string, texts ...string) view {
 	}
 }
 
-// reportView is a page that `holdfast incident report` has written.
+// reportView is a page that `holdfast incident report` has written, down to the first
+// screen in its evidence: all of it would be a tall picture.
 func reportView(file string) (view, error) {
 	path, err := filepath.Abs(file)
 	return view{
 		url:    (&url.URL{Scheme: "file", Path: path}).String(),
 		state:  `document.querySelector("h1") ? document.body.innerText : ""`,
-		bottom: `document.documentElement.scrollHeight`,
+		bottom: `document.querySelector("#evidence img").getBoundingClientRect().bottom + window.scrollY + 24`,
 	}, err
 }

@@ -307,6 +307,7 @@ func testRestoreAndUndo(t *testing.T, s *suite) {
 	require.Equal(t, definition, s.definition(t))
 	require.NoError(t, s.Host.RestoreBackup(s.ctx, s.VM.UUID, s.back("broken", "tried")))
 	require.Equal(t, broken, s.image(t))
+	s.refused(t, s.back("broken", "more"), hypervisor.ErrInvalidState) // there is nothing to restore
 	require.ErrorIs(t, s.Host.DeleteBackup(s.ctx, s.BackupPool, s.VM.UUID, "broken"), hypervisor.ErrInvalidState, "the domain uses it")
 	s.deleteBackup(t, "tried")
 	require.Error(t, s.DamageBackup(s.ctx, restored), "the file of one that was kept and deleted is there")

@@ -255,6 +255,7 @@ func (r *backupRun) make(ctx context.Context, doing string) error {
 			return err
 		}
 	}
+	r.m.Created = afterAll(r.before, r.m.Created)
 	if err := r.write(ctx, r.m); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/hypervisor"
 )
@@ -160,6 +161,17 @@ func sortManifests(list []manifest) {
 	slices.SortFunc(list, func(a, b manifest) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(depth(a), depth(b)), cmp.Compare(a.Name, b.Name))
 	})
+}
+
+// afterAll is a moment, or one just after the newest of these: the host tells a
+// moment in whole seconds, another clock may be another's, and the order counts.
+func afterAll(list []manifest, at time.Time) time.Time {
+	for _, m := range list {
+		if !m.Created.Before(at) {
+			at = m.Created.Add(time.Millisecond)
+		}
+	}
+	return at
 }
 
 func findManifest(list []manifest, name string) (manifest, error) {

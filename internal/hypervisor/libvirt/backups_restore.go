@@ -178,7 +178,7 @@ func (r *restoreRun) plan() error {
 	}}
 	r.record.Name, r.record.Kept = cmp.Or(r.o.Keep, namelessKeep), true
 	r.record.Description = fmt.Sprintf("what the domain had before it was restored from %s", r.from.Name)
-	r.record.Created = time.Now().UTC().Truncate(time.Millisecond)
+	r.record.Created = afterAll(r.found.whole(), time.Now().UTC().Truncate(time.Millisecond))
 	for _, b := range r.from.Disks {
 		d := image(r.disks, b.Target)
 		if d == nil {

@@ -97,6 +97,8 @@ func TestLineage(t *testing.T) {
 	require.Equal(t, "a", line[2].Name)
 	_, err = lineage(list, list[4])
 	require.ErrorIs(t, err, hypervisor.ErrDamaged)
+	require.Equal(t, list[4].Created.Add(time.Millisecond), afterAll(list, time.Unix(9, 0)))
+	require.Equal(t, time.Unix(10, 0), afterAll(list, time.Unix(10, 0)))
 	ring := []manifest{backupOf("x", "y", 1), backupOf("y", "x", 1)}
 	sortManifests(ring)
 	_, err = lineage(ring, ring[0])

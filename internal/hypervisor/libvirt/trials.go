@@ -21,7 +21,8 @@ import (
 
 // Try implements [hypervisor.Host]. The domain that it makes is transient, and
 // libvirt destroys it when the connection that it was made with is closed, by
-// whatever: our links are, at the latest, with this process.
+// whatever. That is one of our links, which stay until their session ends, or this
+// process.
 func (h *Host) Try(ctx context.Context, domain string, of hypervisor.TrialOf) (hypervisor.Trial, error) {
 	ctx, cancel := h.bounded(ctx)
 	defer cancel()
@@ -179,7 +180,7 @@ func (l *link) try(ctx context.Context, d *lv.Domain, trial hypervisor.Trial, t 
 		return trial, err
 	}
 	for _, folder := range foldersOf(layers) {
-		if err := l.hasRoomFor(folder); err != nil {
+		if err := l.hasRoomFor(folder, trialFiles(trial.Of, "")); err != nil {
 			return trial, err
 		}
 	}
@@ -275,13 +276,18 @@ const (
 	leastShare = 10
 )
 
-func (l *link) hasRoomFor(folder string) error {
+// hasRoomFor looks into a folder. What an earlier trial has left there beside the
+// storage pool, which only now knows of it, goes first.
+func (l *link) hasRoomFor(folder, leftovers string) error {
 	pool, err := l.poolOf(folder)
 	if err != nil {
 		return err
 	}
 	defer pool.Free() //nolint:errcheck // the reference is gone whatever it says
 	if err := l.refresh(pool); err != nil {
+		return err
+	}
+	if err := removeFilesIn(pool, leftovers); err != nil {
 		return err
 	}
 	info, err := pool.GetInfo()
@@ -315,5 +321,16 @@ func (l *link) untriable(err error, t tried) error {
 	default:
 		return l.refused(err)
 	}
-	return fmt.Errorf("%s: %w", l.host.said(err), sentinel)
+	return fmt.Errorf("%s: %w", l.host.addr.clean(lastWords(lerr.Message)), sentinel)
+}
+
+// lastWords are what a program said that libvirt ran, without the command line.
+func lastWords(message string) string {
+	message = strings.TrimSpace(message)
+	if i := strings.LastIndex(message, "unexpected exit status"); i >= 0 {
+		if _, said, ok := strings.Cut(message[i:], ": "); ok {
+			message = said
+		}
+	}
+	return message
 }

@@ -91,7 +91,7 @@ func (d *domain) restorable(folder string, o hypervisor.RestoreOptions) (done bo
 	}
 	file := b.Disks[0].File
 	if file == d.image() {
-		return true, nil // it has never had others, or has been put back
+		return false, fmt.Errorf("it has those files: there is nothing to restore: %w", hypervisor.ErrInvalidState)
 	}
 	if _, ok := s.aside[file]; !ok {
 		return false, fmt.Errorf("%s is gone: %w", file, hypervisor.ErrDamaged)
