@@ -89,6 +89,8 @@ func (a *Activities) passOver(ctx context.Context, h hypervisor.Host, in contrac
 	case asked:
 	case have.Held != "":
 		pass(contract.PassedHeld, "%s", have.Held)
+	case have.Mode == annotation.ModeObserve:
+		pass(contract.PassedHeld, "its annotation says observe: nothing is done to it")
 	case policy.Every == 0 || policy.Class != in.Turn.Class:
 		pass(contract.PassedMoved, "its labels put it under %s now", orTheSite(policy))
 	}

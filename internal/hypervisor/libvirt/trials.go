@@ -194,7 +194,7 @@ func (l *link) try(ctx context.Context, d *lv.Domain, trial hypervisor.Trial, t 
 	}
 	for target, y := range layers {
 		if err := l.makeLayer(y); err != nil {
-			return giveUp(fmt.Errorf("make a layer for disk %s: %w", target, l.spoken(l.untriable(err, t))))
+			return giveUp(fmt.Errorf("make a layer for disk %s upon %s: %w", target, y.upon, l.spoken(l.untriable(err, t))))
 		}
 	}
 	if ctx.Err() != nil {
