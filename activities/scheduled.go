@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/internal/annotation"
@@ -35,6 +36,10 @@ func (a *Activities) ScheduledSnapshot(ctx context.Context, in contract.Snapshot
 	defer cancel()
 	policy, err := a.passOver(ctx, h, in, &out)
 	if err != nil || out.Passed != "" {
+		return out, err
+	}
+	if in.Turn.Verify {
+		err := a.newestLayer(ctx, h, in, &out)
 		return out, err
 	}
 	if out.Rule = in.Turn.Keep; out.Rule == "" {
@@ -132,6 +137,24 @@ func (a *Activities) turn(ctx context.Context, h hypervisor.Host, in contract.Sn
 	default:
 		out.Failed = brief(err)
 	}
+	return nil
+}
+
+// newestLayer finds the newest snapshot that a schedule has made of a VM, and that
+// can be tried: a layer of its present state.
+func (a *Activities) newestLayer(ctx context.Context, h hypervisor.Host, in contract.SnapshotInput, out *contract.Turn) error {
+	have, err := a.snapshots(ctx, h, in.VM.UUID)
+	if err != nil {
+		return a.snapshotRefused(in.Host, err)
+	}
+	line := presentLine(have)
+	for _, s := range slices.Backward(have) { // they come with the oldest first
+		if s.Scheduled() && s.External && line[s.Name] {
+			out.Newest = s.Name
+			return nil
+		}
+	}
+	out.Passed, out.Why = contract.PassedNothing, "no schedule has made a snapshot of it that could be tried"
 	return nil
 }
 

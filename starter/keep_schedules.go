@@ -150,6 +150,10 @@ func scheduleOptions(s contract.Schedule) client.ScheduleOptions {
 	if s.Round.Class != "" {
 		whose = fmt.Sprintf("class %s of site %s", s.Round.Class, s.Round.Site)
 	}
+	does := "snapshots of the VMs of "
+	if s.Round.Verify {
+		does = "trials of the newest snapshots of the VMs of "
+	}
 	attrs := temporal.NewSearchAttributes(contract.AttrSite.ValueSet(s.Round.Site))
 	return client.ScheduleOptions{
 		ID:            s.ID,
@@ -160,7 +164,7 @@ func scheduleOptions(s contract.Schedule) client.ScheduleOptions {
 		Memo:          map[string]any{madeByMemo: "made from the site file"},
 		Action: &client.ScheduleWorkflowAction{
 			ID: s.ID, Workflow: contract.WorkflowRound, Args: []any{s.Round}, TaskQueue: contract.WorkflowQueue,
-			WorkflowTaskTimeout: taskTimeout, StaticSummary: "snapshots of the VMs of " + whose, TypedSearchAttributes: attrs,
+			WorkflowTaskTimeout: taskTimeout, StaticSummary: does + whose, TypedSearchAttributes: attrs,
 		},
 		TypedSearchAttributes: attrs,
 	}

@@ -24,6 +24,8 @@ type ScheduleSummary struct {
 	Every  string `json:"every"`
 	Keep   string `json:"keep"`
 	Memory bool   `json:"memory,omitempty"`
+	// Verify: it tries the newest snapshots, and makes none.
+	Verify bool   `json:"verify,omitempty"`
 	Paused bool   `json:"paused,omitempty"`
 	Note   string `json:"note,omitempty"`
 	// Next is when the next round begins; zero: never.
@@ -75,7 +77,7 @@ func (c *Client) summarizeSchedule(ctx context.Context, id string, is *client.Sc
 		if p, ok := start.Args[0].(*commonpb.Payload); ok {
 			var round contract.RoundInput
 			_ = converter.GetDefaultDataConverter().FromPayload(p, &round) // a person's own reads as empty
-			s.Class, s.Every, s.Keep, s.Memory = round.Class, round.Every, round.Keep, round.Memory
+			s.Class, s.Every, s.Keep, s.Memory, s.Verify = round.Class, round.Every, round.Keep, round.Memory, round.Verify
 		}
 	}
 	if next := is.Info.NextActionTimes; len(next) > 0 && !s.Paused {

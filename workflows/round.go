@@ -126,7 +126,7 @@ func (r *round) one(ctx workflow.Context, vm contract.RoundVM, name string) erro
 		SnapshotInput: contract.SnapshotInput{
 			VM: vm.VM, Host: vm.Host, Verb: contract.SnapshotTurn, Name: name,
 			Description: contract.MadeBySchedule(r.in.Schedule), Memory: r.in.Memory,
-			Turn: &contract.TurnInput{Schedule: r.in.Schedule, Class: r.in.Class, Keep: r.in.Keep},
+			Turn: &contract.TurnInput{Schedule: r.in.Schedule, Class: r.in.Class, Keep: r.in.Keep, Verify: r.in.Verify},
 		},
 	}
 	actx := atLeisure(ctx, r.in.Site, fmt.Sprintf("the turn of %s on %s", vm.VM, vm.Host), turnTime)
@@ -171,6 +171,9 @@ func (r *round) count(ctx workflow.Context, vm contract.RoundVM, turn contract.T
 		outcome = string(turn.Passed)
 		r.out.Passed++
 		r.note(&r.out.Skipped, n)
+	case turn.Verified != "":
+		outcome = "verified"
+		r.out.Verified++
 	default:
 		r.out.Made++
 	}
@@ -216,8 +219,13 @@ func (r *round) close(ctx workflow.Context) error {
 // describe keeps the round readable in the Temporal UI.
 func (r *round) describe(ctx workflow.Context) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%d** of %d VMs have a new snapshot; passed over: %d, failed: **%d**, shut off: %d. Pruned: %d, could not be pruned: **%d**.\n\nKeeps %s.",
-		r.out.Made, r.out.VMs, r.out.Passed, r.out.Failed, r.out.NotRunning, r.out.Pruned, r.out.NotPruned, r.in.Keep)
+	if r.in.Verify {
+		fmt.Fprintf(&b, "Of %d VMs **%d** boot from their newest snapshot; passed over: %d, failed: **%d**, shut off: %d.",
+			r.out.VMs, r.out.Verified, r.out.Passed, r.out.Failed, r.out.NotRunning)
+	} else {
+		fmt.Fprintf(&b, "**%d** of %d VMs have a new snapshot; passed over: %d, failed: **%d**, shut off: %d. Pruned: %d, could not be pruned: **%d**.\n\nKeeps %s.",
+			r.out.Made, r.out.VMs, r.out.Passed, r.out.Failed, r.out.NotRunning, r.out.Pruned, r.out.NotPruned, r.in.Keep)
+	}
 	for _, part := range []struct {
 		title string
 		notes []contract.RoundNote

@@ -332,3 +332,37 @@ func TestARoundThatCannotBeListedFails(t *testing.T) {
 	s.ExecuteWorkflow(workflows.Round, contract.RoundInput{Site: "s", Schedule: schedule, AtOnce: 1})
 	require.ErrorContains(t, s.GetWorkflowError(), "no snapshots in its site file")
 }
+
+// A turn of a schedule that tries snapshots.
+func TestATurnTriesTheNewest(t *testing.T) {
+	verifies := contract.TurnInput{Schedule: "verify-" + schedule, Class: "db", Verify: true}
+	for name, c := range map[string]struct {
+		found   contract.Turn
+		booted  bool
+		want    contract.Turn
+		refused bool
+	}{
+		"boots":         {found: contract.Turn{Newest: "auto-9"}, booted: true, want: contract.Turn{Newest: "auto-9", Verified: "auto-9", Note: "what was seen"}},
+		"does not":      {found: contract.Turn{Newest: "auto-9"}, want: contract.Turn{Newest: "auto-9", Failed: "snapshot auto-9 does not boot: what was seen"}},
+		"cannot":        {found: contract.Turn{Newest: "auto-9"}, refused: true, want: contract.Turn{Newest: "auto-9", Failed: "no memory for it"}},
+		"there is none": {found: contract.Turn{Passed: contract.PassedNothing, Why: "none"}, want: contract.Turn{Passed: contract.PassedNothing, Why: "none"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := guardian(t, nobody)
+			s.OnActivity(s.act.ScheduledSnapshot, mock.Anything, mock.Anything).Return(c.found, nil).Once()
+			if c.found.Newest != "" {
+				s.OnActivity(s.act.Trial, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.TrialInput) (contract.TrialResult, error) {
+					require.Equal(t, "auto-9", in.Snapshot)
+					if c.refused {
+						return contract.TrialResult{}, stepRefused("no memory for it")
+					}
+					return contract.TrialResult{Booted: c.booted, Why: "what was seen"}, nil
+				}).Once()
+			}
+			got := s.asksTurn(0, contract.SnapshotTurn, verifies)
+			s.guard()
+			require.NoError(t, got.err)
+			require.Equal(t, c.want, got.Turn)
+		})
+	}
+}

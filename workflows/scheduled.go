@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -53,6 +54,42 @@ func (g *guardian) turn(ctx workflow.Context, req contract.SnapshotRequest) (con
 		g.prune(ctx, req, &out)
 	}
 	return contract.SnapshotReply{Turn: &out}, nil
+}
+
+// verifyTurn tries the newest snapshot that a schedule has made, if the VM may have
+// its turn.
+func (g *guardian) verifyTurn(ctx workflow.Context, req contract.SnapshotRequest) (contract.SnapshotReply, error) {
+	var out contract.Turn
+	reply := contract.SnapshotReply{Turn: &out}
+	if err := g.busy(); err != nil {
+		out.Passed, out.Why = contract.PassedBusy, err.Error()
+		return reply, nil
+	}
+	failed := func(err error) (contract.SnapshotReply, error) {
+		out.Failed, out.Unanswered = failureText(explain(err, g.in.Site)), unanswered(err)
+		return reply, nil
+	}
+	actx := onSite(ctx, g.in.Site, fmt.Sprintf("which snapshot of %s on %s to try for %s", g.in.VM, req.Host, req.By), time.Minute)
+	err := workflow.ExecuteActivity(actx, act.ScheduledSnapshot, req.SnapshotInput).Get(ctx, &out)
+	g.lastActive = workflow.Now(ctx)
+	switch {
+	case err != nil:
+		return failed(err)
+	case out.Passed != "":
+		return reply, nil
+	}
+	found, err := g.try(ctx, req.By, contract.TrialInput{VM: req.VM, Host: req.Host, Snapshot: out.Newest})
+	switch {
+	case err != nil && g.busy() != nil: // an incident wanted the VM, and has ended the trial
+		out.Passed, out.Why = contract.PassedBusy, failureText(err)
+	case err != nil:
+		return failed(err)
+	case !found.Booted:
+		out.Failed = fmt.Sprintf("snapshot %s does not boot: %s", out.Newest, found.Why)
+	default:
+		out.Verified, out.Note = out.Newest, found.Why
+	}
+	return reply, nil
 }
 
 // unanswered reports an error that may be gone at another try.

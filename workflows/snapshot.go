@@ -46,6 +46,9 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 	if req.Verb == contract.SnapshotVerify {
 		return g.verify(ctx, req)
 	}
+	if req.Verb == contract.SnapshotTurn && req.Turn.Verify {
+		return g.verifyTurn(ctx, req)
+	}
 	var out contract.SnapshotReply
 	if err := g.snapping.Lock(ctx); err != nil {
 		return out, err

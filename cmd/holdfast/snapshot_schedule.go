@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,9 @@ went: how many VMs have a new snapshot, were passed over or failed, and which an
 CLASS is the class of VMs that it is about, or - for those that no class says otherwise
 about. A VM is passed over, which is no failure, while an incident has it, a person holds
 it, its guest does not run, or a disk of it cannot be snapshotted.
+
+Those called verify-snapshots/... make none: they boot a throw-away copy of each VM from
+the newest snapshot that a schedule made of it, as holdfast snapshot verify does.
 
 Schedules are made from the section snapshots of the site file, by workers when they
 start. They are Temporal's: pause, go on and begin a round there, in its UI or with
@@ -57,7 +61,11 @@ func scheduleTable(w io.Writer, list []starter.ScheduleSummary) {
 		if s.Last != nil {
 			last, went = clock(s.Last.Began), roundWent(*s.Last)
 		}
-		rows[i] = []string{s.ID, orNone(s.Class), s.Every, s.Keep, next, last, went}
+		keep := s.Keep
+		if s.Verify {
+			keep = "-" // it makes none
+		}
+		rows[i] = []string{s.ID, orNone(s.Class), s.Every, keep, next, last, went}
 	}
 	columns(w, []string{"SCHEDULE", "CLASS", "EVERY", "KEEP", "NEXT", "LAST ROUND", "HOW IT WENT"}, rows)
 	for _, s := range list {
@@ -85,6 +93,9 @@ func roundWent(r starter.RoundSummary) string {
 		return r.State
 	}
 	text := fmt.Sprintf("%d of %d made", r.Result.Made, r.Result.VMs)
+	if r.Result.Verified > 0 || strings.HasPrefix(r.Result.Schedule, "verify-") {
+		text = fmt.Sprintf("%d of %d boot", r.Result.Verified, r.Result.VMs)
+	}
 	for _, part := range []struct {
 		n    int
 		what string

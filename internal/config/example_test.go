@@ -157,7 +157,7 @@ func TestParseReadsEveryField(t *testing.T) {
 				Approval: Approval{Timeout: time.Hour, Then: ladder.FallbackReject},
 			},
 			Backups:   Backups{To: "/b"},
-			Snapshots: &Snapshots{Keep: "24h/2m", Spread: time.Minute, AtOnce: 3},
+			Snapshots: &Snapshots{Keep: "24h/2m", Verify: VerifyNever, Spread: time.Minute, AtOnce: 3},
 		}},
 		Kinds: map[fault.Kind]KindPolicy{fault.KindHung: {Mode: ModeObserve, Respond: fault.RespondAlarm, Ladder: []ladder.Rung{ladder.RungRestart}}},
 		Rules: []Rule{{
@@ -181,7 +181,7 @@ func TestParseReadsEveryField(t *testing.T) {
 			Dir: "/e", Keep: 48 * time.Hour, MaxTotal: 10 << 20, MaxIncident: 1 << 20, Timeout: time.Second,
 			TokenFile: "/e.token", URL: "http://{hostname}:9464",
 		},
-		Snapshots: Snapshots{Every: time.Hour, Keep: "24h/2m", Memory: true, Spread: time.Minute, AtOnce: 3},
+		Snapshots: Snapshots{Every: time.Hour, Keep: "24h/2m", Verify: VerifyWeekly, Spread: time.Minute, AtOnce: 3},
 		Backups:   Backups{To: "nfs-1"},
 		Alerts: Alerts{
 			In: AlertsIn{
@@ -204,7 +204,7 @@ hosts:
   - {name: A, uri: "qemu:///system", agent: "http://a:9467", agentTokenFile: /a.token, power: {command: [fence, --action=status]}, heartbeat: /mnt/a}
   - name: no # a word, not a boolean
     uri: test:///default
-classes: [{name: db, select: {tier: db, on: yes}, mode: observe, rules: {cpu: {raise: 95.5, clear: 0, for: 0s, off: false}}, recovery: {maxFailures: 2, budgets: {resume: 4}, approval: {rungs: []}}, backups: {to: /b}, snapshots: {every: 0s, memory: false}}]
+classes: [{name: db, select: {tier: db, on: yes}, mode: observe, rules: {cpu: {raise: 95.5, clear: 0, for: 0s, off: false}}, recovery: {maxFailures: 2, budgets: {resume: 4}, approval: {rungs: []}}, backups: {to: /b}, snapshots: {every: 0s, verify: never}}]
 kinds: {hung: {mode: observe, respond: alarm, ladder: [restart]}}
 rules:
   - {name: x, metric: vm.memory, kind: memory-pressure, below: true, slope: true, raise: -5, clear: -1, for: 1h, warmup: 1m,
@@ -232,7 +232,7 @@ recovery:
   budgets: {reset: 2}
   forbidden: [backup]
   approval: {rungs: [reset, snapshot], timeout: 1h, then: reject}
-snapshots: {every: 1h, keep: 24h/2m, memory: true, spread: 1m, atOnce: 3}
+snapshots: {every: 1h, keep: 24h/2m, verify: weekly, memory: false, spread: 1m, atOnce: 3}
 backups: {to: nfs-1}
 evidence: {dir: /e, keep: 48h, maxTotal: 10MiB, maxIncident: 1MiB, timeout: 1s, tokenFile: /e.token, url: "http://{hostname}:9464"}
 alerts:

@@ -23,9 +23,29 @@ type Snapshots struct {
 	// Spread is how long after the first VM the last one has its turn, as far as turns
 	// are then not more than [LongestGap] apart; 0s to half of Every.
 	Spread time.Duration `yaml:"spread"`
+	// Verify is how often the newest snapshot of each VM is tried: never, daily, weekly or
+	// monthly.
+	Verify string `yaml:"verify"`
 	// AtOnce is how many VMs have their turn at the same time, 1 to 64; of one host
 	// it is one.
 	AtOnce int `yaml:"atOnce"`
+}
+
+// How often snapshots are tried.
+const (
+	VerifyNever   = "never"
+	VerifyDaily   = "daily"
+	VerifyWeekly  = "weekly"
+	VerifyMonthly = "monthly"
+)
+
+// VerifyEvery is the time between two trials of a VM's newest snapshot; 0: never.
+func (s Snapshots) VerifyEvery() time.Duration {
+	const day = 24 * time.Hour
+	if s.Every == 0 {
+		return 0
+	}
+	return map[string]time.Duration{VerifyDaily: day, VerifyWeekly: 7 * day, VerifyMonthly: 30 * day}[s.Verify]
 }
 
 // LongestGap is the most between the turns of two VMs: a small site need not wait.
@@ -36,7 +56,7 @@ const LongestGap = 5 * time.Second
 const mostLayers = 64
 
 func defaultSnapshots() Snapshots {
-	return Snapshots{Keep: "4h/7d/4w", Spread: 5 * time.Minute, AtOnce: 8}
+	return Snapshots{Keep: "4h/7d/4w", Verify: VerifyNever, Spread: 5 * time.Minute, AtOnce: 8}
 }
 
 // SnapshotsFor returns what holds for a VM with these labels: what its class says,
@@ -53,6 +73,7 @@ func snapshotsSchema(d *decoder, s *Snapshots) reader {
 		field{"every", d.duration(&s.Every, 0, 8760*time.Hour)},
 		field{"keep", d.text(&s.Keep, checkKeep)},
 		field{"memory", d.boolean(&s.Memory)},
+		field{"verify", oneOf(d, &s.Verify, VerifyNever, VerifyDaily, VerifyWeekly, VerifyMonthly)},
 		field{"spread", d.duration(&s.Spread, 0, 24*time.Hour)},
 		field{"atOnce", d.integer(&s.AtOnce, 1, 64)},
 	)
@@ -94,7 +115,12 @@ func checkSnapshots(d *decoder, s *Site) {
 func (s Snapshots) check(d *decoder, path string) {
 	const least = 10 * time.Minute
 	switch {
-	case s.Every == 0 || !d.sound(path):
+	case !d.sound(path):
+	case s.Every == 0 && s.Verify != VerifyNever && path == "snapshots": // a class may switch all of it off
+		d.problemAt(path+".verify", "set every, or leave verify out", "there are no snapshots to try, as every is 0s")
+	case s.Every == 0:
+	case s.Memory && s.Verify != VerifyNever:
+		d.problemAt(path+".verify", "leave memory out, or verify", "snapshots with memory are inside of images that are in use, where they cannot be tried")
 	case s.Every < least:
 		d.problemAt(path+".every", fmt.Sprintf("allowed: 0s for none, and %s to 8760h", rules.Short(least)), "%s is too often", rules.Short(s.Every))
 	case s.Spread > s.Every/2:

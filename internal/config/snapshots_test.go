@@ -13,30 +13,34 @@ func TestSnapshotsAreOff(t *testing.T) {
 	assert.Empty(t, class)
 	assert.Zero(t, is.Every, "nothing is made that nobody asked for")
 	_, is = parse(t, "snapshots: {every: 10m}\n").SnapshotsFor(nil)
-	assert.Equal(t, Snapshots{Every: 10 * time.Minute, Keep: "4h/7d/4w", Spread: 5 * time.Minute, AtOnce: 8}, is)
+	assert.Equal(t, Snapshots{Every: 10 * time.Minute, Keep: "4h/7d/4w", Verify: "never", Spread: 5 * time.Minute, AtOnce: 8}, is)
 }
 
 func TestSnapshotsOfAClassAreOverThoseOfTheSite(t *testing.T) {
 	site := parse(t, `classes:
-- {name: db, select: {tier: db}, snapshots: {every: 1h, memory: true}}
+- {name: db, select: {tier: db}, snapshots: {every: 1h, memory: true, verify: never}}
 - {name: scratch, select: {tier: scratch}, snapshots: {every: 0s}}
 - {name: web, select: {tier: web}}
-snapshots: {every: 6h, keep: 2d, spread: 0s}
+snapshots: {every: 6h, keep: 2d, verify: weekly, spread: 0s}
 `)
 	for tier, want := range map[string]struct {
 		class string
 		is    Snapshots
 	}{
-		"db":      {"db", Snapshots{Every: time.Hour, Keep: "2d", Memory: true, AtOnce: 8}},
-		"scratch": {"scratch", Snapshots{Keep: "2d", AtOnce: 8}},
-		"web":     {"", Snapshots{Every: 6 * time.Hour, Keep: "2d", AtOnce: 8}},
-		"other":   {"", Snapshots{Every: 6 * time.Hour, Keep: "2d", AtOnce: 8}},
+		"db":      {"db", Snapshots{Every: time.Hour, Keep: "2d", Memory: true, Verify: "never", AtOnce: 8}},
+		"scratch": {"scratch", Snapshots{Keep: "2d", Verify: "weekly", AtOnce: 8}},
+		"web":     {"", Snapshots{Every: 6 * time.Hour, Keep: "2d", Verify: "weekly", AtOnce: 8}},
+		"other":   {"", Snapshots{Every: 6 * time.Hour, Keep: "2d", Verify: "weekly", AtOnce: 8}},
 	} {
 		class, is := site.SnapshotsFor(map[string]string{"tier": tier})
 		assert.Equal(t, want.class, class, tier)
 		assert.Equal(t, want.is, is, tier)
 	}
 	requireRoundTrip(t, site)
+	_, scratch := site.SnapshotsFor(map[string]string{"tier": "scratch"})
+	assert.Zero(t, scratch.VerifyEvery(), "there is nothing to try")
+	_, web := site.SnapshotsFor(map[string]string{"tier": "web"})
+	assert.Equal(t, 7*24*time.Hour, web.VerifyEvery())
 }
 
 func TestProblemsOfSnapshots(t *testing.T) {
@@ -51,7 +55,10 @@ func TestProblemsOfSnapshots(t *testing.T) {
 		"too wide":      {"snapshots: {every: 1h, spread: 31m}\n", `2: snapshots.spread: 31m is more than half of every, 1h, so that one round might run into the next; lower it, or raise every`},
 		"at once":       {"snapshots: {atOnce: 0}\n", `2: snapshots.atOnce: "0" is out of range; allowed: 1 to 64`},
 		"memory":        {"snapshots: {memory: maybe}\n", `2: snapshots.memory: "maybe" is neither true nor false`},
-		"unknown":       {"snapshots: {evry: 1h}\n", `2: snapshots: unknown field "evry"; did you mean "every"? (known: every, keep, memory, spread, atOnce)`},
+		"tries nothing": {"snapshots: {verify: weekly}\n", `2: snapshots.verify: there are no snapshots to try, as every is 0s; set every, or leave verify out`},
+		"tries memory":  {"snapshots: {every: 1h, memory: true, verify: daily}\n", `2: snapshots.verify: snapshots with memory are inside of images that are in use, where they cannot be tried; leave memory out, or verify`},
+		"tries often":   {"snapshots: {verify: hourly}\n", `2: snapshots.verify: "hourly" is not known; known: never, daily, weekly, monthly`},
+		"unknown":       {"snapshots: {evry: 1h}\n", `2: snapshots: unknown field "evry"; did you mean "every"? (known: every, keep, memory, verify, spread, atOnce)`},
 		"of a class":    {"classes:\n- name: a\n  select: {a: b}\n  snapshots: {every: 5m}\n", `5: classes[0].snapshots.every: 5m is too often; allowed: 0s for none, and 10m to 8760h`},
 		"class by site": {"classes:\n- name: a\n  select: {a: b}\n  snapshots: {every: 1h}\nsnapshots: {every: 6h, spread: 2h}\n", `5: classes[0].snapshots.spread: 2h is more than half of every, 1h, so that one round might run into the next; lower it, or raise every`},
 	} {

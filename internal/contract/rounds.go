@@ -39,10 +39,19 @@ func ScheduleID(site, class string) string {
 	return id
 }
 
+// verifying begins the IDs of schedules that try snapshots.
+const verifying = "verify-"
+
+// VerifyScheduleID is the schedule that tries the newest snapshots of the VMs for
+// which ScheduleID makes them.
+func VerifyScheduleID(site, class string) string { return verifying + ScheduleID(site, class) }
+
 func schedulesOf(site string) string { return "snapshots/" + site }
 
-// IsSchedule reports whether an ID is one that ScheduleID may give for the site.
+// IsSchedule reports whether an ID is one that ScheduleID or VerifyScheduleID may
+// give for the site.
 func IsSchedule(site, id string) bool {
+	id = strings.TrimPrefix(id, verifying)
 	return id == schedulesOf(site) || strings.HasPrefix(id, schedulesOf(site)+"/")
 }
 
@@ -70,6 +79,8 @@ type RoundInput struct {
 	Every    string `json:"every"`           // for whoever reads it
 	Keep     string `json:"keep"`
 	Memory   bool   `json:"memory,omitempty"`
+	// Verify: the newest snapshot of each VM is tried, and none is made.
+	Verify bool `json:"verify,omitempty"`
 	// Spread and AtOnce are as in the site file.
 	Spread time.Duration `json:"spread,omitempty"`
 	AtOnce int           `json:"atOnce"`
@@ -136,6 +147,7 @@ const (
 	PassedNotRunning  PassedFor = "not-running" // its guest does not execute
 	PassedUnsupported PassedFor = "unsupported" // it, or a disk of it, cannot be snapshotted
 	PassedMoved       PassedFor = "moved"       // it is not there any more, or of another class
+	PassedNothing     PassedFor = "nothing"     // no schedule has made a snapshot of it that could be tried
 )
 
 // RoundResult is what came of a round, or has so far.
@@ -145,7 +157,8 @@ type RoundResult struct {
 	Ended    time.Time `json:"ended,omitzero"`
 	VMs      int       `json:"vms"` // that had a turn
 	Made     int       `json:"made"`
-	Passed   int       `json:"passed"` // passed over
+	Verified int       `json:"verified,omitempty"` // whose newest snapshot boots
+	Passed   int       `json:"passed"`             // passed over
 	Failed   int       `json:"failed"`
 	// NotRunning counts VMs that are shut off, and so had no turn.
 	NotRunning int `json:"notRunning"`
@@ -179,6 +192,8 @@ type TurnInput struct {
 	Class    string `json:"class,omitempty"`
 	// Keep is the rule to prune by; empty: the one in the site file.
 	Keep string `json:"keep,omitempty"`
+	// Verify: the newest snapshot is tried, and none is made.
+	Verify bool `json:"verify,omitempty"`
 	// DryRun says what would be pruned, and does nothing.
 	DryRun bool `json:"dryRun,omitempty"`
 }
@@ -188,6 +203,9 @@ type Turn struct {
 	// Made is the snapshot; Already: a worker that died had made it.
 	Made    string `json:"made,omitempty"`
 	Already bool   `json:"already,omitempty"`
+	// Newest is the snapshot to be tried, and Verified the one that was found to boot.
+	Newest   string `json:"newest,omitempty"`
+	Verified string `json:"verified,omitempty"`
 	// Passed is for what kind of reason it was passed over, and Why that reason.
 	Passed PassedFor `json:"passed,omitempty"`
 	Why    string    `json:"why,omitempty"`

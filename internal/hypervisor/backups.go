@@ -50,13 +50,14 @@ type Backups interface {
 	// Of the definition nothing changes but the files of those disks. Snapshots of
 	// the domain whose state is in the files it had are not listed while it has others.
 	//
-	// ErrAlreadyActive. ErrNoBackup, ErrNoPool. ErrDamaged. ErrNoResource if there is
+	// ErrAlreadyActive. ErrNoBackup, ErrNoPool. ErrExists if keep is the name of another backup. ErrDamaged. ErrNoResource if there is
 	// no room, or no pool has the folder of a disk. ErrInvalidState if the backup is
-	// of disks that the domain does not have. One that failed has left the definition
+	// of disks that the domain does not have, or of the files that it has already. One that failed has left the definition
 	// as it was.
 	RestoreBackup(ctx context.Context, uuid string, o RestoreOptions) error
 
-	// DeleteBackup removes a backup: of one that was kept, the files that it keeps.
+	// DeleteBackup removes a backup: of one that was kept, the files that it keeps, but
+	// for those that another one keeps, too.
 	// ErrNoBackup; ErrNoPool. ErrInvalidState if another backup builds upon it, or if
 	// the domain uses a file of it; the error says which.
 	DeleteBackup(ctx context.Context, where, uuid, name string) error

@@ -27,10 +27,14 @@ type scheduleRig struct {
 	site     string
 }
 
-// round triggers a schedule, and waits for the end of the round that this begins.
+// round triggers the schedule of a class, and roundOf any, and they wait for the end of the round that this begins.
 func (r scheduleRig) round(t *testing.T, class string) contract.RoundResult {
 	t.Helper()
-	id := contract.ScheduleID(r.site, class)
+	return r.roundOf(t, contract.ScheduleID(r.site, class))
+}
+
+func (r scheduleRig) roundOf(t *testing.T, id string) contract.RoundResult {
+	t.Helper()
 	last := func() (starter.RoundSummary, error) { // its ID is empty if there was none
 		list, err := r.s.Schedules(t.Context(), r.site)
 		if err != nil {
@@ -105,7 +109,10 @@ func simulatedSchedules(t *testing.T, cluster *simulated.Cluster) scheduleRig {
 	var want []contract.Schedule
 	for _, class := range []string{"", "db"} {
 		id := contract.ScheduleID(rig.Site, class)
-		want = append(want, contract.Schedule{ID: id, Every: seldom, Round: contract.RoundInput{Site: rig.Site, Class: class, Schedule: id, Every: "8760h", Keep: "1d", AtOnce: 8}})
+		round := contract.RoundInput{Site: rig.Site, Class: class, Schedule: id, Every: "8760h", Keep: "1d", AtOnce: 8}
+		want = append(want, contract.Schedule{ID: id, Every: seldom, Round: round})
+		round.Schedule, round.Verify = contract.VerifyScheduleID(rig.Site, class), true
+		want = append(want, contract.Schedule{ID: round.Schedule, Every: seldom, Round: round})
 	}
 	_, err := r.s.KeepSchedules(t.Context(), client.DefaultNamespace, rig.Site, want)
 	require.NoError(t, err)
@@ -209,6 +216,19 @@ func TestSchedules(t *testing.T) {
 		req.VM, req.Host = vm("VM5"), hosts["VM5"]
 		_, err = r.s.Snapshot(t.Context(), req)
 		require.ErrorContains(t, err, inc.ID+" has the VM")
+	})
+	t.Run("the newest are tried", func(t *testing.T) {
+		annotate("VM9", "mode=observe")
+		out := r.roundOf(t, contract.VerifyScheduleID(rig.Site, ""))
+		require.Equal(t, 3, out.Verified, "%+v", out) // VM1, VM7, VM8
+		require.Zero(t, out.Made)
+		require.Empty(t, out.Failures)
+		require.Contains(t, out.Skipped, contract.RoundNote{VM: "VM9", Host: hosts["VM9"], Passed: contract.PassedHeld, Why: "its annotation says observe: nothing is done to it"})
+		for _, host := range []string{"A", "B", "C"} {
+			left, err := cluster.Trials(host)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		}
 	})
 	require.Empty(t, cluster.TwoCopies())
 }

@@ -317,6 +317,9 @@ func testRestoreAndUndo(t *testing.T, s *suite) {
 	s.backup(t, hypervisor.BackupOptions{Name: "three"})
 	s.stop(t)
 	s.mark(t, 'd')
-	s.restore(t, "three", "")
+	s.restore(t, "three", "broken-too")
 	s.requireMark(t, 'b')
+	s.deleteBackup(t, "broken") // of the file that the other one keeps, too
+	s.restore(t, "broken-too", "")
+	s.requireMark(t, 'd')
 }

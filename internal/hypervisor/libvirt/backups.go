@@ -176,6 +176,9 @@ func (h *Host) DeleteBackup(ctx context.Context, where, uuid, name string) error
 		}
 	}
 	for _, d := range m.Disks {
+		if found.named(d.File, name) {
+			continue // who undoes a restore and restores again has kept it twice
+		}
 		if err := h.removeFile(ctx, d.File, p, m.Kept); err != nil {
 			return err
 		}

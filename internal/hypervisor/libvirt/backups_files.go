@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"path"
+	"slices"
 
 	lv "libvirt.org/go/libvirt"
 
@@ -43,6 +44,13 @@ func (s stored) whole() []manifest {
 		}
 	}
 	return out
+}
+
+// named reports that another backup than the one of this name has the file as well.
+func (s stored) named(file, but string) bool {
+	return slices.ContainsFunc(s.manifests, func(m manifest) bool {
+		return m.Name != but && slices.ContainsFunc(m.Disks, func(d hypervisor.BackupDisk) bool { return d.File == file })
+	})
 }
 
 // look lists what a place has of a domain.

@@ -159,6 +159,10 @@ func (s *storage) remove(folder, name string, d *domain) error {
 		return fmt.Errorf("the domain uses its file %s: %w", file, hypervisor.ErrInvalidState)
 	}
 	s.backups = slices.DeleteFunc(s.backups, func(other *backup) bool { return other == b })
+	// Who undoes a restore and restores again has kept it twice.
+	if slices.ContainsFunc(s.backups, func(other *backup) bool { return other.Disks[0].File == file }) {
+		return nil
+	}
 	delete(s.damaged, file)
 	delete(s.aside, file)
 	if d != nil {
