@@ -18,8 +18,6 @@ const (
 	// long for one piece of it.
 	evidenceTimeout = 5 * time.Second
 	pieceTimeout    = 3 * time.Second
-	// dumpTimeout is how long it waits for a dump of memory that says nothing else.
-	dumpTimeout = time.Minute
 	// indexTimeout is how long the folder may take at the end.
 	indexTimeout = time.Second
 )

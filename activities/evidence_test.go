@@ -250,14 +250,14 @@ func TestEvidenceThatCannotBeKept(t *testing.T) {
 func TestEvidenceWithADump(t *testing.T) {
 	c := oneVM()
 	w := witnessOf(t, c, nil)
-	dump := func(key string, d contract.MemoryDump) contract.EvidenceItem {
+	dump := func(key string, d ladder.Dump) contract.EvidenceItem {
 		t.Helper()
 		w.in.Key, w.in.Dump = key, d
 		items := w.gather(t).Set.Items
 		require.Equal(t, "memory.dump", items[len(items)-1].Name)
 		return items[len(items)-1]
 	}
-	item := dump("1", contract.MemoryDump{Pool: simulated.PoolName, MaxBytes: 2 << 30})
+	item := dump("1", ladder.Dump{Pool: simulated.PoolName, MaxBytes: 2 << 30})
 	require.Empty(t, item.Error)
 	require.True(t, item.OnHost)
 	dumps, err := c.Dumps("A")
@@ -269,15 +269,15 @@ func TestEvidenceWithADump(t *testing.T) {
 	require.True(t, again.Already)
 	require.Equal(t, item, again.Set.Items[len(again.Set.Items)-1])
 
-	require.Contains(t, dump("2", contract.MemoryDump{Pool: "none"}).Error, "no pool none")
-	require.Contains(t, dump("3", contract.MemoryDump{Pool: simulated.PoolName, MaxBytes: 1 << 20}).Error, "1024 MiB of memory, and the most to dump is 1 MiB")
+	require.Contains(t, dump("2", ladder.Dump{Pool: "none"}).Error, "no pool none")
+	require.Contains(t, dump("3", ladder.Dump{Pool: simulated.PoolName, MaxBytes: 1 << 20}).Error, "1024 MiB of memory, and the most to dump is 1 MiB")
 	require.NoError(t, c.FillPool("A", 99.99))
-	require.Contains(t, dump("4", contract.MemoryDump{Pool: simulated.PoolName}).Error, "has room for")
+	require.Contains(t, dump("4", ladder.Dump{Pool: simulated.PoolName}).Error, "has room for")
 	require.NoError(t, c.FillPool("A", 10))
 	require.NoError(t, c.FailDumps("VM1", true))
-	require.Contains(t, dump("5", contract.MemoryDump{Pool: simulated.PoolName}).Error, "no space left")
+	require.Contains(t, dump("5", ladder.Dump{Pool: simulated.PoolName}).Error, "no space left")
 	require.NoError(t, c.StopPool("A"))
-	require.Contains(t, dump("6", contract.MemoryDump{Pool: simulated.PoolName}).Error, "is inactive")
+	require.Contains(t, dump("6", ladder.Dump{Pool: simulated.PoolName}).Error, "is inactive")
 	require.NoError(t, c.KillVM("VM1"))
-	require.Contains(t, dump("7", contract.MemoryDump{Pool: simulated.PoolName}).Error, "not active")
+	require.Contains(t, dump("7", ladder.Dump{Pool: simulated.PoolName}).Error, "not active")
 }

@@ -127,12 +127,8 @@ func (g *gathering) log(kind agent.Log) func(ctx context.Context) ([]byte, strin
 
 // dump comes last, because the guest stands still for it.
 func (g *gathering) dump(ctx context.Context) evidence.Item {
-	within := g.in.Dump.Within
-	if within <= 0 {
-		within = dumpTimeout
-	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := context.WithTimeout(ctx, g.in.Dump.Most())
 	defer cancel()
 	item := evidence.Item{Name: "memory.dump", MIME: "application/octet-stream"}
 	file, err := g.dumpFile(ctx)

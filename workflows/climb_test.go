@@ -1,11 +1,14 @@
 package workflows_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"holdfast/internal/contract"
@@ -122,4 +125,34 @@ func TestOurOwnStopEndsNothing(t *testing.T) {
 	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
 	require.Len(t, inc.Attempts, 1)
 	require.True(t, inc.Attempts[0].OK, story(inc))
+}
+
+// Where the site wants the guest's memory kept, it is asked for while there is any.
+func TestMemoryIsKeptOfWhatStillStands(t *testing.T) {
+	for state, want := range map[string]ladder.Dump{"crashed": {Pool: "dumps", Within: time.Hour}, "shut off": {}} {
+		s := newSite(t)
+		found := inspection(state, "panicked")
+		found.Policy.Dump = ladder.Dump{Pool: "dumps", Within: time.Hour}
+		found.Policy.Ladder = []ladder.Rung{ladder.RungSnapshot}
+		found.Policy.Approval = nil
+		s.inspects(found)
+		s.stock(ladder.Stock{Snapshot: "nightly", SnapshotAt: began})
+		var did []string
+		s.done(&did)
+		asked := 0
+		s.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, args converter.EncodedValues) {
+			if info.ActivityType.Name != "GatherEvidence" {
+				return
+			}
+			var in contract.EvidenceInput
+			require.NoError(t, args.Get(&in))
+			require.Equal(t, want, in.Dump, state)
+			asked++
+		})
+		s.OnActivity(s.act.Revert, mock.Anything, mock.Anything).Return(contract.RevertResult{At: began, Running: true}, nil).Once()
+		s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+		inc := s.mends(t, fault.KindPanicked)
+		require.Equal(t, []ladder.Rung{ladder.RungSnapshot}, rungs(inc), story(inc))
+		require.Equal(t, 1, asked)
+	}
 }

@@ -12,8 +12,8 @@ import (
 	"holdfast/internal/proof"
 )
 
-// evidenceTime is the most that a repair waits for evidence. The activity has a
-// shorter limit of its own; this one is for a worker that dies with it in hand.
+// evidenceTime is the most that a repair waits for evidence, but for a dump. The
+// activity has a shorter limit of its own; this one is for a worker that dies with it in hand.
 const evidenceTime = 15 * time.Second
 
 // evidenceSets bounds the sets that an incident keeps: its first and its last.
@@ -26,14 +26,18 @@ func (r *recovery) witness(ctx workflow.Context, d ladder.Decision) error {
 	if r.legacy || d.Rung == ladder.RungResume || d.Rung == ladder.RungRestart && !at.Active {
 		return nil // nothing is lost by it
 	}
-	actx := r.onSite(ctx, fmt.Sprintf("keep evidence of %s on %s before the %s", r.inc.VM, d.Host, d.Rung), evidenceTime)
+	within := evidenceTime + r.policy.Dump.Most()
+	actx := r.onSite(ctx, fmt.Sprintf("keep evidence of %s on %s before the %s", r.inc.VM, d.Host, d.Rung), within)
 	o := workflow.GetActivityOptions(actx)
 	o.RetryPolicy = &temporal.RetryPolicy{MaximumAttempts: 1}
-	o.ScheduleToCloseTimeout = evidenceTime
+	o.ScheduleToCloseTimeout = within
 	actx = workflow.WithActivityOptions(actx, o)
 	in := contract.EvidenceInput{
 		IncidentID: r.inc.ID, VM: r.inc.VM, Host: d.Host, Before: d.Rung,
 		Key: fmt.Sprintf("try-%d", len(r.inc.Attempts)+1),
+	}
+	if at.Active {
+		in.Dump = r.policy.Dump
 	}
 	var out contract.EvidenceResult
 	err := workflow.ExecuteActivity(actx, act.GatherEvidence, in).Get(ctx, &out)

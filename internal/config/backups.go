@@ -27,12 +27,19 @@ func backupsSchema(d *decoder, b *Backups) reader {
 
 var poolName = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}\z`)
 
+func checkPoolName(s string) (message, hint string) {
+	if !poolName.MatchString(s) {
+		return quote(s) + " is no name of a storage pool", "write it like backups"
+	}
+	return "", ""
+}
+
 // checkPlace wants the name of a storage pool, or the path of a folder.
 func checkPlace(s string) (message, hint string) {
 	if strings.HasPrefix(s, "/") {
 		return checkFolder(s)
 	}
-	if !poolName.MatchString(s) {
+	if message, _ := checkPoolName(s); message != "" {
 		return quote(s) + " is neither the name of a storage pool nor the whole path of a folder", "write it like backups, or like /srv/backups"
 	}
 	return "", ""

@@ -179,7 +179,7 @@ func TestParseReadsEveryField(t *testing.T) {
 		},
 		Evidence: Evidence{
 			Dir: "/e", Keep: 48 * time.Hour, MaxTotal: 10 << 20, MaxIncident: 1 << 20, Timeout: time.Second,
-			TokenFile: "/e.token", URL: "http://{hostname}:9464",
+			Dump: Dump{Pool: "dumps", MaxSize: 1 << 30, Within: 2 * time.Minute}, TokenFile: "/e.token", URL: "http://{hostname}:9464",
 		},
 		Snapshots: Snapshots{Every: time.Hour, Keep: "24h/2m", Verify: VerifyWeekly, Spread: time.Minute, AtOnce: 3},
 		Backups:   Backups{To: "nfs-1"},
@@ -234,7 +234,7 @@ recovery:
   approval: {rungs: [reset, snapshot], timeout: 1h, then: reject}
 snapshots: {every: 1h, keep: 24h/2m, verify: weekly, memory: false, spread: 1m, atOnce: 3}
 backups: {to: nfs-1}
-evidence: {dir: /e, keep: 48h, maxTotal: 10MiB, maxIncident: 1MiB, timeout: 1s, tokenFile: /e.token, url: "http://{hostname}:9464"}
+evidence: {dir: /e, keep: 48h, maxTotal: 10MiB, maxIncident: 1MiB, timeout: 1s, dump: {pool: dumps, maxSize: 1GiB, within: 2m}, tokenFile: /e.token, url: "http://{hostname}:9464"}
 alerts:
   in: {listen: ":9466", tokenFile: /t, tls: {cert: /c, key: /k, clientCA: /ca}, maxBody: 512KiB, rate: 0.5, burst: 1, vm: [uuid], host: [],
     kinds: [{match: {alertname: x}, kind: crashed}]}

@@ -240,6 +240,7 @@ func (s *Site) PolicyFor(kind fault.Kind, labels map[string]string, annotated st
 	}
 	p := recovery.Policy()
 	p.Ladder = s.Kinds[kind].Ladder
+	p.Dump = s.Evidence.Dump.policy()
 	if mode, why := s.ModeFor(kind, labels, annotated); mode != ModeRepair {
 		p.Observe, p.ObserveWhy = true, why
 	}

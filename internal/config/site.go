@@ -21,6 +21,7 @@ import (
 	"holdfast/internal/detect"
 	"holdfast/internal/evidence"
 	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
 )
 
 // maxSize bounds the site file, in bytes. A thousand hosts take about 80 KiB.
@@ -101,7 +102,7 @@ func Default() Site {
 		Recovery: defaultRecovery(), Snapshots: defaultSnapshots(),
 		Evidence: Evidence{
 			Keep: evidence.DefaultKeep, MaxTotal: evidence.DefaultMaxTotal, MaxIncident: evidence.DefaultMaxIncident,
-			Timeout: 5 * time.Second,
+			Timeout: 5 * time.Second, Dump: Dump{MaxSize: 8 << 30, Within: ladder.DefaultDumpWithin},
 		},
 		Alerts: Alerts{In: AlertsIn{
 			MaxBody: 1 << 20, Rate: 50, Burst: 100,

@@ -17,21 +17,7 @@ type EvidenceInput struct {
 	// one set, however often it is asked for.
 	Key    string      `json:"key"`
 	Before ladder.Rung `json:"before,omitempty"` // what is about to be done
-	Dump   MemoryDump  `json:"dump,omitzero"`
-}
-
-// MemoryDump asks for the guest's memory as well. It holds whatever secrets the
-// guest had. Zero: it is not wanted.
-type MemoryDump struct {
-	// Pool is the host's storage pool, with a folder, that it is written to. It stays
-	// there until a person removes it.
-	Pool string `json:"pool,omitempty"`
-	// MaxBytes is the most memory that a VM may have for it.
-	MaxBytes uint64 `json:"maxBytes,omitempty"`
-	// Within is how long the repair waits for it; 0 means 1 min. The guest stands
-	// still meanwhile. A dump that takes longer goes on, and all that QEMU is asked
-	// until it has ended waits; only to destroy the VM ends it sooner.
-	Within time.Duration `json:"within,omitempty"`
+	Dump   ladder.Dump `json:"dump,omitzero"`
 }
 
 // EvidenceResult is what was gathered. That something could not be had is part of

@@ -42,6 +42,8 @@ type Policy struct {
 	// Priority orders the repairs of a site that has more of them than its workers can
 	// do at once: from 1, first, to 5; 0: 3.
 	Priority int `json:"priority,omitempty"`
+	// Dump is whether the guest's memory is evidence, too.
+	Dump Dump `json:"dump,omitzero"`
 	// Held says who wants hands off the VM, and why; empty: nobody.
 	Held string `json:"held,omitempty"`
 	// AgentExpected: a guest agent answers in this VM when it is well.

@@ -57,6 +57,7 @@ func fields(p ladder.Policy) []Change {
 		{Field: "forbidden", Was: orWords(list(p.Forbidden), "none")},
 		{Field: "approval.rungs", Was: orWords(list(p.Approval), "none")},
 		{Field: ApprovalField, Was: ApprovalText(p)},
+		{Field: "evidence.dump", Was: dumpText(p.Dump), Unseen: true},
 		{Field: "verify.stableFor", Was: rules.Short(p.StableFor), Unseen: true},
 		{Field: "verify.agent", Was: orWords(p.Probes.Agent, ladder.AgentIgnored), Unseen: true},
 		{Field: "verify.tcp", Was: orWords(p.Probes.TCP, "none"), Unseen: true},
@@ -64,6 +65,10 @@ func fields(p ladder.Policy) []Change {
 		{Field: "verify.command", Was: orWords(strings.Join(p.Probes.Command, " "), "none"), Unseen: true},
 		{Field: "verify.within", Was: rules.Short(p.Probes.Within), Unseen: true},
 	}
+}
+
+func dumpText(d ladder.Dump) string {
+	return fmt.Sprintf("to %s, of VMs with up to %d bytes, within %s", orWords(d.Pool, "nowhere"), d.MaxBytes, rules.Short(d.Within))
 }
 
 // ApprovalText says how long an approval is waited for, and what then.

@@ -195,6 +195,8 @@ func set(t *testing.T, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Int, reflect.Int64:
 		v.SetInt(7)
+	case reflect.Uint64:
+		v.SetUint(7)
 	case reflect.Float64:
 		v.SetFloat(7)
 	case reflect.Bool:
