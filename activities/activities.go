@@ -164,6 +164,9 @@ func keepNoting(ctx context.Context) (note func(string), stop func()) {
 		return func(string) {}, func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
+	// A beat's call ends with its context: with that of the activity none would arrive
+	// once it is cancelled, and Temporal would take the worker for dead.
+	ctx = context.WithoutCancel(ctx)
 	var noted atomic.Pointer[string]
 	beat := func() {
 		if text := noted.Load(); text != nil {

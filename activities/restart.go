@@ -30,6 +30,8 @@ func (a *Activities) StopRemains(ctx context.Context, in contract.StopRemainsInp
 	case !found.Active || running(found) && !in.Force:
 		return out, nil
 	}
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	err = h.Destroy(ctx, in.VM.UUID)
 	if err != nil && !errors.Is(err, hypervisor.ErrNotActive) {
 		return out, unreachable(in.Host, brief(err))
@@ -86,6 +88,8 @@ func (a *Activities) defined(ctx context.Context, vm fault.VM, host string, else
 // start acts and looks whether it took.
 func (a *Activities) start(ctx context.Context, h hypervisor.Host, in contract.StartInput) (contract.StartResult, error) {
 	began := time.Now()
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	err := h.Start(ctx, in.VM.UUID)
 	took := time.Since(began)
 	switch {

@@ -2,6 +2,7 @@ package starter
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -61,18 +62,21 @@ func (c *Client) Probe(ctx context.Context, site, host string) ([]fault.Vote, er
 
 // Annotate reads or changes the annotation of a VM, through its guardian.
 func (c *Client) Annotate(ctx context.Context, req contract.AnnotateRequest) (contract.AnnotateReply, error) {
-	return askGuardian[contract.AnnotateReply](ctx, c, req.Site, req.VM, contract.UpdateAnnotate, req)
+	return askGuardian[contract.AnnotateReply](ctx, c, req.Site, req.VM, contract.UpdateAnnotate, "", req)
 }
 
 // askGuardian asks the guardian of a VM for something and waits for the answer;
 // the guardian is started if it does not run.
-func askGuardian[T any](ctx context.Context, c *Client, site string, vm fault.VM, update string, request any) (T, error) {
+// once names the request; empty: each is one of its own. To ask for the same twice is
+// then the same as once, as long as the guardian's run lasts.
+func askGuardian[T any](ctx context.Context, c *Client, site string, vm fault.VM, update, once string, request any) (T, error) {
 	var reply T
 	start := c.temporal.NewWithStartWorkflowOperation(guardianOptions(site, vm), contract.WorkflowVM,
 		contract.GuardianInput{Site: site, VM: vm})
 	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: start,
 		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateID:     once,
 			UpdateName:   update,
 			Args:         []any{request},
 			WaitForStage: client.WorkflowUpdateStageCompleted,
@@ -87,10 +91,14 @@ func askGuardian[T any](ctx context.Context, c *Client, site string, vm fault.VM
 
 // Snapshot asks the guardian of a VM for something about the VM's snapshots.
 func (c *Client) Snapshot(ctx context.Context, req contract.SnapshotRequest) (contract.SnapshotReply, error) {
-	return askGuardian[contract.SnapshotReply](ctx, c, req.Site, req.VM, contract.UpdateSnapshot, req)
+	once := ""
+	if req.Turn != nil && req.Verb == contract.SnapshotTurn {
+		once = fmt.Sprintf("%s of %s", req.Name, req.By) // a round may ask again when its worker died
+	}
+	return askGuardian[contract.SnapshotReply](ctx, c, req.Site, req.VM, contract.UpdateSnapshot, once, req)
 }
 
 // Backup asks the guardian of a VM for something about the VM's backups.
 func (c *Client) Backup(ctx context.Context, req contract.BackupRequest) (contract.BackupReply, error) {
-	return askGuardian[contract.BackupReply](ctx, c, req.Site, req.VM, contract.UpdateBackup, req)
+	return askGuardian[contract.BackupReply](ctx, c, req.Site, req.VM, contract.UpdateBackup, "", req)
 }

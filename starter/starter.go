@@ -77,7 +77,7 @@ func guardianOptions(site string, vm fault.VM) client.StartWorkflowOptions {
 // Recover asks the guardian of a VM to recover it now, and returns which
 // incident has it.
 func (c *Client) Recover(ctx context.Context, req contract.RecoverRequest) (contract.RecoverReply, error) {
-	return askGuardian[contract.RecoverReply](ctx, c, req.Site, req.VM, contract.UpdateRecover, req)
+	return askGuardian[contract.RecoverReply](ctx, c, req.Site, req.VM, contract.UpdateRecover, "", req)
 }
 
 // Inventory asks the site's worker what its hosts hold. Callers that ask at the

@@ -57,7 +57,7 @@ func (g *guardian) backup(ctx workflow.Context, req contract.BackupRequest) (con
 	case contract.BackupRestore:
 		return g.restoreBackup(ctx, req)
 	}
-	if err := g.snapping.Lock(ctx); err != nil {
+	if err := g.take(ctx, false); err != nil {
 		return contract.BackupReply{}, err
 	}
 	err := g.busy() // since it was validated
@@ -92,7 +92,7 @@ func (g *guardian) onBackups(ctx workflow.Context, req contract.BackupRequest) (
 }
 
 func (g *guardian) restoreBackup(ctx workflow.Context, req contract.BackupRequest) (contract.BackupReply, error) {
-	if err := g.snapping.Lock(ctx); err != nil { // or it would stop the VM in the midst of a snapshot
+	if err := g.take(ctx, false); err != nil { // or it would stop the VM in the midst of a snapshot
 		return contract.BackupReply{}, err
 	}
 	defer g.snapping.Unlock()

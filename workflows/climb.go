@@ -42,7 +42,7 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	if err != nil {
 		return r.stumbled(ctx, d, began, err)
 	}
-	if why := ladder.Intent(r.inc.VM, found.Found, false); !found.OK && why != "" && !r.legacy {
+	if why := r.wanted(d, found); why != "" {
 		return r.leftAs(ctx, d, began, why)
 	}
 	if !found.OK {
@@ -54,6 +54,16 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	r.undo.keep()
 	r.inc.Attempts = append(r.inc.Attempts, ladder.Attempt{Rung: d.Rung, Host: d.Host, Began: began, Ended: workflow.Now(ctx), OK: true})
 	return r.verified(ctx, found, contract.OutcomeRecovered)
+}
+
+// wanted says why a VM that did not verify is as somebody wants it; empty: nothing
+// says so. One that was put back and powers itself off was put back to just that.
+func (r *recovery) wanted(d ladder.Decision, found contract.VerifyResult) string {
+	putBack := d.Rung == ladder.RungSnapshot || d.Rung == ladder.RungBackup
+	if found.OK || r.noBackup || putBack && found.Found.Reason == "shutdown" {
+		return ""
+	}
+	return ladder.Intent(r.inc.VM, found.Found, false)
 }
 
 // leftAs ends the incident because somebody has stopped or paused the VM while it was
@@ -113,7 +123,8 @@ func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, 
 func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	r.undo.before(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
-		r.oursStopped = true // from here on it may have taken effect, whatever the answer
+		// From here on it may have taken effect, whatever the answer.
+		r.oursStopped, r.mayRun = true, false
 		// Of one that seems to run the ladder has found that it is not well.
 		if err := r.stopRemains(ctx, d.Host, at.Running() && !r.legacy); err != nil {
 			return err
@@ -145,9 +156,8 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 		// Doubt stops the machine. It goes on by itself when the doubt is gone.
 		// Nothing was started, so there is nothing to undo, and nothing that keeps
 		// a long wait from continuing as new.
-		if d.Rung != ladder.RungSnapshot && d.Rung != ladder.RungBackup {
-			r.undo.keep()
-		}
+		r.mayRun = false
+		r.undo.forget(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 		return r.doubt(ctx, text)
 	case counts(err):
 		// A half-made start may have to be removed.
@@ -155,17 +165,6 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 		return r.failed(ctx, d, began, text)
 	}
 	return r.notNow(ctx, r.inc.Stage, err)
-}
-
-// undoOne takes back one rung that has not verified.
-func (r *recovery) undoOne(ctx workflow.Context, u contract.Undo) error {
-	switch u.Rung {
-	case ladder.RungSnapshot:
-		return r.unrevert(ctx, u.Host, u.Kept)
-	case ladder.RungBackup:
-		return r.unrestore(ctx, u)
-	}
-	return r.stopRemains(ctx, u.Host, false)
 }
 
 // counts reports an error after which a try has failed: somebody said no.
@@ -190,6 +189,7 @@ func (r *recovery) failed(ctx workflow.Context, d ladder.Decision, began time.Ti
 	r.spend(d.Rung)
 	if left := r.undo.unwind(ctx, r.undoOne); len(left) > 0 {
 		text += "; and could not " + left[0]
+		r.undoing = !r.noBackup
 	}
 	r.inc.Attempts = append(r.inc.Attempts, ladder.Attempt{Rung: d.Rung, Host: d.Host, Began: began, Ended: workflow.Now(ctx), Error: text})
 	r.note(ctx, fmt.Sprintf("try %d failed: %s", len(r.inc.Attempts), text))
@@ -219,8 +219,9 @@ func (r *recovery) look(ctx workflow.Context, d ladder.Decision) error {
 		switch {
 		case err == nil:
 			return nil
-		case r.notNow(ctx, contract.StageWait, err) != nil:
-			return ctx.Err()
+		}
+		if err := r.notNow(ctx, contract.StageWait, err); err != nil {
+			return err
 		}
 		// Much may have changed meanwhile.
 		if err := r.closing(ctx); err != nil {

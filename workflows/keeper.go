@@ -351,6 +351,8 @@ func (k *keeper) cancelled(ctx workflow.Context) error {
 		k.addAdoptedEnd(dctx, sel)
 		sel.Select(dctx)
 	}
+	// What a person has asked for goes on, and must not meet another guardian.
+	_ = workflow.Await(dctx, func() bool { return workflow.AllHandlersFinished(dctx) })
 	return ctx.Err()
 }
 

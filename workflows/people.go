@@ -328,7 +328,7 @@ func (r *recovery) awaitPerson(ctx workflow.Context) error {
 		case ladder.ActHold:
 			return nil
 		case ladder.ActApprove:
-			if !r.legacy {
+			if !r.noBackup {
 				return nil // there is something again that a person could want
 			}
 		case ladder.ActPerson:
@@ -351,6 +351,9 @@ func (r *recovery) tryMeanwhile(ctx workflow.Context, d ladder.Decision) error {
 	began := workflow.Now(ctx)
 	err := r.step(ctx, again)
 	if err != nil {
+		if ctx.Err() == nil && failureType(err) == contract.ErrTypeTwoCopies {
+			r.note(ctx, "in doubt: "+failureText(err))
+		}
 		return ctx.Err()
 	}
 	found, err := r.verify(ctx, d.Host)

@@ -258,6 +258,8 @@ func TestAnApprovalIsForOneSnapshot(t *testing.T) {
 	found.Policy.MaxFailures, found.Policy.Window = 1, 24*time.Hour
 	s.inspects(found)
 	*s.stocked = true
+	var did []string
+	s.done(&did)
 	gone := false
 	s.OnActivity(s.act.Stock, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.StockInput) (ladder.Stock, error) {
 		switch {

@@ -33,13 +33,19 @@ type recovery struct {
 	people      people
 	vital       *ladder.Vital // of this look
 	stock       *ladder.Stock
-	legacy      bool            // it was opened before there were rungs besides restart
-	noBackup    bool            // and before a VM could be restored from a backup
-	unwell      string          // why it did not verify the last time that it ran
-	status      contract.Status // as the guardian knows it
-	told        string          // what was said last while nothing is done
-	gone        string          // why the fault is over, as whoever raised it says
-	inspection  contract.Inspection
+	legacy      bool // it was opened before there were rungs besides restart
+	// noBackup: it was opened before a VM could be restored from a backup, and goes on
+	// as incidents did then.
+	noBackup bool
+	// mayRun: this incident has asked for a start that may have taken effect, since it
+	// stopped the VM. undoing: what has not verified could not be undone yet, and comes
+	// before anything else.
+	mayRun, undoing bool
+	unwell          string          // why it did not verify the last time that it ran
+	status          contract.Status // as the guardian knows it
+	told            string          // what was said last while nothing is done
+	gone            string          // why the fault is over, as whoever raised it says
+	inspection      contract.Inspection
 }
 
 // ladderChange marks incidents that know more rungs than restart.
@@ -88,7 +94,7 @@ func newRecovery(ctx workflow.Context, in contract.RecoverInput) *recovery {
 	r := &recovery{vigil: newVigil(ctx, contract.SignalRetry), input: in}
 	if in.Carry != nil {
 		r.inc, r.oursStopped, r.forgiven, r.asked = *in.Carry, in.OursStopped, in.Forgiven, in.Asked
-		r.undo.steps = in.Undo
+		r.undo.steps, r.mayRun, r.undoing = in.Undo, in.MayRun, in.Undoing
 		r.people.approved, r.people.rejected, r.people.ordered = in.Approved, in.Rejected, in.Ordered
 		r.shown.stage, r.shown.needsPerson, r.shown.host = r.inc.Stage, r.inc.NeedsPerson, r.inc.Host
 		r.status = r.statusIn(r.inc.Stage)
@@ -119,6 +125,13 @@ func (r *recovery) run(ctx workflow.Context) error {
 		}
 		if err := r.inspect(ctx); err != nil {
 			return err
+		}
+		r.startedByOthers(ctx)
+		if r.undoing {
+			if err := r.undoFirst(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		d, err := r.decide(ctx)
 		if err != nil {
@@ -168,7 +181,7 @@ func (r *recovery) next(ctx workflow.Context) (ladder.Decision, ladder.Situation
 		Vital: r.vital, Stock: r.stock, Unwell: r.unwell, Legacy: r.legacy, NoBackup: r.noBackup,
 		Approved: r.people.approved, Rejected: r.people.rejected, Ordered: r.people.ordered,
 	}
-	if r.inc.Proposal != nil {
+	if r.inc.Proposal != nil && !r.noBackup {
 		s.CountedFrom = r.inc.Proposal.At
 	}
 	if s.Policy.Held == "" {
@@ -183,7 +196,7 @@ func (r *recovery) carryOut(ctx workflow.Context, d ladder.Decision) error {
 	if !idle && (r.status.Observes || r.status.Watches) {
 		r.report(ctx, contract.Status{})
 	}
-	if p := r.inc.Proposal; p != nil && (d.Action != ladder.ActApprove || d.Rung != p.Rung || d.From != p.From) {
+	if p := r.inc.Proposal; p != nil && (d.Action != ladder.ActApprove || d.Rung != p.Rung || d.From != p.From && !r.noBackup) {
 		r.inc.Proposal = nil
 		r.setNeedsPerson(ctx, false)
 	}
@@ -255,7 +268,7 @@ func (r *recovery) cancelled(ctx workflow.Context, why string) {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	restart := slices.ContainsFunc(r.undo.steps, func(u contract.Undo) bool { return u.Running })
-	if left := r.undo.unwind(dctx, r.undoOne); len(left) > 0 {
+	if left := r.undoAll(dctx); len(left) > 0 {
 		r.note(dctx, "could not "+left[0])
 		restart = false
 	}
@@ -267,7 +280,7 @@ func (r *recovery) cancelled(ctx workflow.Context, why string) {
 // leaveStopped says that a cancelled incident has left the VM stopped, or starts it
 // again if it ran before a person wanted it put back.
 func (r *recovery) leaveStopped(ctx workflow.Context, restart bool) {
-	if !r.oursStopped || r.legacy {
+	if !r.oursStopped || r.noBackup {
 		return
 	}
 	why := "this incident has stopped it"

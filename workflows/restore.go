@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -20,7 +21,8 @@ func (r *recovery) restore(ctx workflow.Context, d ladder.Decision) error {
 	from := contract.BackupRef{In: r.stock.BackupIn, Name: r.stock.Backup}
 	kept := fmt.Sprintf("%s-%d", contract.KeptName(r.inc.ID), len(r.inc.Attempts)+1)
 	r.undo.before(contract.Undo{Rung: ladder.RungBackup, Host: d.Host, In: from.In, Kept: kept, Running: r.asked && r.ranOn(d.Host)})
-	r.oursStopped = true // from here on it may have taken effect, whatever the answer
+	// From here on it may have taken effect, whatever the answer.
+	r.oursStopped, r.mayRun = true, false
 	if err := r.stopRemains(ctx, d.Host, true); err != nil {
 		return err
 	}
@@ -52,6 +54,9 @@ func (r *recovery) putUpon(ctx workflow.Context, in contract.RestoreBackupInput)
 // unrestore gives the VM the disks that it had before a restore that did not verify,
 // if it came to that. It is left stopped, as it was then.
 func (r *recovery) unrestore(ctx workflow.Context, u contract.Undo) error {
+	if there, err := r.hasBackup(ctx, u); err != nil || !there {
+		return err
+	}
 	if err := r.stopRemains(ctx, u.Host, true); err != nil {
 		return err
 	}
@@ -70,4 +75,12 @@ func (r *recovery) unrestore(ctx workflow.Context, u contract.Undo) error {
 		r.note(ctx, fmt.Sprintf("backup %s is left behind: %s", tried, failureText(err)))
 	}
 	return nil
+}
+
+func (r *recovery) hasBackup(ctx workflow.Context, u contract.Undo) (bool, error) {
+	actx := r.onSite(ctx, fmt.Sprintf("look whether %s on %s has backup %s", r.inc.VM, u.Host, u.Kept), time.Minute)
+	var out contract.BackupReply
+	in := contract.BackupInput{VM: r.inc.VM, Host: u.Host, Verb: contract.BackupList, In: u.In}
+	err := workflow.ExecuteActivity(actx, act.Backup, in).Get(ctx, &out)
+	return slices.ContainsFunc(out.Backups, func(b contract.Backup) bool { return b.Name == u.Kept }), err
 }

@@ -20,6 +20,7 @@ var unsnapped = ladder.Stock{SnapshotWhy: "none", Backup: "weekly", BackupAt: be
 
 // restored notes what is done to the VM's disks, in its order.
 func (s site) restored(what *[]string, reply func(contract.RestoreBackupInput) (contract.RestoreBackupResult, error)) {
+	var there []contract.Backup
 	s.OnActivity(s.act.StopRemains, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.StopRemainsInput) (contract.StopRemainsResult, error) {
 		if in.Force {
 			*what = append(*what, "stop")
@@ -28,9 +29,16 @@ func (s site) restored(what *[]string, reply func(contract.RestoreBackupInput) (
 	})
 	s.OnActivity(s.act.RestoreBackup, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RestoreBackupInput) (contract.RestoreBackupResult, error) {
 		*what = append(*what, "restore "+in.In+"/"+in.Name+", keep "+in.Keep)
-		return reply(in)
+		out, err := reply(in)
+		if err == nil {
+			there = append(there, contract.Backup{Name: in.Keep})
+		}
+		return out, err
 	})
 	s.OnActivity(s.act.Backup, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.BackupInput) (contract.BackupReply, error) {
+		if in.Verb == contract.BackupList {
+			return contract.BackupReply{Backups: there}, nil
+		}
 		*what = append(*what, string(in.Verb)+" "+in.In+"/"+in.Name)
 		return contract.BackupReply{}, nil
 	}).Maybe()
@@ -89,17 +97,13 @@ func TestARestoreThatIsRefusedLeavesNothing(t *testing.T) {
 	s := newSite(t)
 	s.spentWith(unsnapped)
 	var did []string
-	s.restored(&did, func(in contract.RestoreBackupInput) (contract.RestoreBackupResult, error) {
-		if in.IfThere {
-			return contract.RestoreBackupResult{Nothing: true}, nil
-		}
+	s.restored(&did, func(contract.RestoreBackupInput) (contract.RestoreBackupResult, error) {
 		return contract.RestoreBackupResult{}, temporal.NewNonRetryableApplicationError("the backup is damaged", contract.ErrTypeStepFailed, nil)
 	})
 	s.tells(time.Minute, act(contract.VerbCancel, "ann"))
 	inc := s.mends(t, fault.KindCrashed)
 	require.Equal(t, []string{
 		"stop", "restore nfs/weekly, keep holdfast-before-1-2",
-		"stop", "restore nfs/holdfast-before-1-2, keep holdfast-before-1-2-tried",
 	}, did, story(inc))
 	require.Contains(t, story(inc), "try 2 failed: the backup is damaged")
 	require.NotContains(t, story(inc), "has the disks from before")

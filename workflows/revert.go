@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -20,14 +21,20 @@ const snapshotTime = 30 * time.Minute
 func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 	name := r.stock.Snapshot
 	kept := fmt.Sprintf("%s-%d", contract.KeptName(r.inc.ID), len(r.inc.Attempts)+1)
-	r.oursStopped = true // from here on it may have taken effect, whatever the answer
+	undo := contract.Undo{Rung: ladder.RungSnapshot, Host: d.Host, Kept: kept, Running: r.asked && r.ranOn(d.Host)}
+	if !r.noBackup {
+		r.undo.before(undo)
+	}
+	// From here on it may have taken effect, whatever the answer.
+	r.oursStopped, r.mayRun = true, false
 	if err := r.stopRemains(ctx, d.Host, true); err != nil {
 		return err
 	}
 	if err := r.keepDisks(ctx, d.Host, kept); err != nil {
 		return err
 	}
-	r.undo.before(contract.Undo{Rung: ladder.RungSnapshot, Host: d.Host, Kept: kept, Running: r.asked && r.ranOn(d.Host)})
+	r.undo.before(undo)
+	r.mayRun = true // a snapshot with memory starts it
 	out, err := r.putBack(ctx, d.Host, name)
 	if err != nil {
 		return err
@@ -69,9 +76,15 @@ func (r *recovery) putBack(ctx workflow.Context, host, name string) (contract.Re
 	return out, err
 }
 
-// unrevert puts back what was kept before a revert that did not verify. The VM is
-// left stopped, as it was then.
-func (r *recovery) unrevert(ctx workflow.Context, host, kept string) error {
+// unrevert puts back what was kept before a revert that did not verify, if it came to
+// that. The VM is left stopped, as it was then.
+func (r *recovery) unrevert(ctx workflow.Context, u contract.Undo) error {
+	host, kept := u.Host, u.Kept
+	if !r.noBackup {
+		if there, err := r.hasSnapshot(ctx, host, kept); err != nil || !there {
+			return err
+		}
+	}
 	if err := r.stopRemains(ctx, host, true); err != nil {
 		return err
 	}
@@ -86,4 +99,12 @@ func (r *recovery) unrevert(ctx workflow.Context, host, kept string) error {
 		r.note(ctx, fmt.Sprintf("snapshot %s is left behind: %s", kept, failureText(err)))
 	}
 	return nil
+}
+
+func (r *recovery) hasSnapshot(ctx workflow.Context, host, name string) (bool, error) {
+	actx := r.onSite(ctx, fmt.Sprintf("look whether %s on %s has snapshot %s", r.inc.VM, host, name), time.Minute)
+	var out contract.SnapshotReply
+	in := contract.SnapshotInput{VM: r.inc.VM, Host: host, Verb: contract.SnapshotList}
+	err := workflow.ExecuteActivity(actx, act.Snapshot, in).Get(ctx, &out)
+	return slices.ContainsFunc(out.Snapshots, func(s contract.Snapshot) bool { return s.Name == name }), err
 }

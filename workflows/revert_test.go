@@ -40,10 +40,17 @@ func (s site) done(what *[]string) {
 		}
 		return contract.StopRemainsResult{}, nil
 	})
+	var there []contract.Snapshot
 	s.OnActivity(s.act.Snapshot, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.SnapshotInput) (contract.SnapshotReply, error) {
+		switch in.Verb {
+		case contract.SnapshotList:
+			return contract.SnapshotReply{Snapshots: there}, nil
+		case contract.SnapshotCreate:
+			there = append(there, contract.Snapshot{Name: in.Name})
+		}
 		*what = append(*what, string(in.Verb)+" "+in.Name)
 		return contract.SnapshotReply{}, nil
-	})
+	}).Maybe()
 }
 
 func TestARevertKeepsWhatWas(t *testing.T) {

@@ -29,17 +29,25 @@ func (s *saga) before(u contract.Undo) {
 // keep forgets every undo: what was done has verified.
 func (s *saga) keep() { s.steps = nil }
 
+// forget drops the undo of an act that has certainly not happened.
+func (s *saga) forget(u contract.Undo) {
+	s.steps = slices.DeleteFunc(s.steps, func(step contract.Undo) bool { return step == u })
+}
+
 // unwind undoes everything, newest first, and returns the names of the steps
-// that could not be undone.
+// that could not be undone. Those stay registered.
 func (s *saga) unwind(ctx workflow.Context, undo func(workflow.Context, contract.Undo) error) (failed []string) {
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
+	var left []contract.Undo
 	for _, step := range slices.Backward(s.steps) {
 		if err := undo(ctx, step); err != nil {
 			workflow.GetLogger(ctx).Warn("undo failed", "step", step.String(), "error", err)
-			failed = append(failed, step.String())
+			failed = append(failed, step.String()+": "+failureText(err))
+			left = append(left, step)
 		}
 	}
-	s.steps = nil
+	slices.Reverse(left)
+	s.steps = left
 	return failed
 }

@@ -78,7 +78,7 @@ func (g *guardian) verifyTurn(ctx workflow.Context, req contract.SnapshotRequest
 	case out.Passed != "":
 		return reply, nil
 	}
-	found, err := g.try(ctx, req.By, contract.TrialInput{VM: req.VM, Host: req.Host, Snapshot: out.Newest})
+	found, err := g.try(ctx, req.By, true, contract.TrialInput{VM: req.VM, Host: req.Host, Snapshot: out.Newest})
 	switch {
 	case err != nil && g.busy() != nil: // an incident wanted the VM, and has ended the trial
 		out.Passed, out.Why = contract.PassedBusy, failureText(err)

@@ -50,10 +50,13 @@ func (g *guardian) snapshot(ctx workflow.Context, req contract.SnapshotRequest) 
 		return g.verifyTurn(ctx, req)
 	}
 	var out contract.SnapshotReply
-	if err := g.snapping.Lock(ctx); err != nil {
-		return out, err
+	looks := req.Verb == contract.SnapshotList && workflow.GetVersion(ctx, tryLockChange, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	if !looks {
+		if err := g.take(ctx, req.Verb == contract.SnapshotTurn); err != nil {
+			return out, err
+		}
+		defer g.snapping.Unlock()
 	}
-	defer g.snapping.Unlock()
 	if req.Verb == contract.SnapshotTurn || req.Verb == contract.SnapshotPrune {
 		return g.turn(ctx, req)
 	}

@@ -22,7 +22,17 @@ func (r *recovery) onSite(ctx workflow.Context, summary string, startToClose tim
 
 // onDisks is [onDisks] with the same.
 func (r *recovery) onDisks(ctx workflow.Context, summary string, startToClose time.Duration) workflow.Context {
+	if r.noBackup {
+		return r.onSite(ctx, summary, startToClose)
+	}
 	return workflow.WithPriority(onDisks(ctx, r.inc.Site, summary, startToClose), temporal.Priority{PriorityKey: r.policy.Priority})
+}
+
+// uncut is onSite for what takes effect at once: whoever cancels it waits for its end.
+func (r *recovery) uncut(ctx workflow.Context, summary string, startToClose time.Duration) workflow.Context {
+	o := workflow.GetActivityOptions(r.onSite(ctx, summary, startToClose))
+	o.WaitForCancellation = !r.noBackup
+	return workflow.WithActivityOptions(ctx, o)
 }
 
 // inspect asks all hosts about the VM. It waits, as long as it takes, while no
@@ -50,12 +60,13 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 }
 
 func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) error {
-	actx := r.onSite(ctx, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
+	actx := r.uncut(ctx, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
 	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host, Force: force}).Get(ctx, nil)
 }
 
 func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
-	actx := r.onSite(ctx, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
+	r.mayRun = true
+	actx := r.uncut(ctx, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
 	in := contract.StartInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere}
 	var out contract.StartResult
 	err := workflow.ExecuteActivity(actx, act.Start, in).Get(ctx, &out)
@@ -115,14 +126,14 @@ func (r *recovery) backoff() time.Duration {
 // first. A history that has grown long continues as new here, where nothing is
 // under way.
 func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) error {
-	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 {
+	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 && !(r.noBackup && len(r.undo.steps) > 0) {
 		if err := r.drain(ctx); err != nil {
 			return err
 		}
 		if r.wake.Len() == 0 && r.over == "" {
 			in := r.input
 			in.Carry, in.OursStopped, in.Forgiven, in.Asked = &r.inc, r.oursStopped, r.forgiven, r.asked
-			in.Undo = r.undo.steps
+			in.Undo, in.MayRun, in.Undoing = r.undo.steps, r.mayRun, r.undoing
 			in.Approved, in.Rejected, in.Ordered = r.people.approved, r.people.rejected, r.people.ordered
 			return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
 		}

@@ -26,7 +26,7 @@ func checkWithin(within time.Duration) error {
 // verify boots a copy of the VM from a snapshot.
 func (g *guardian) verify(ctx workflow.Context, req contract.SnapshotRequest) (contract.SnapshotReply, error) {
 	in := contract.TrialInput{VM: req.VM, Host: req.Host, Snapshot: req.Name, Within: req.Within}
-	out, err := g.try(ctx, req.By, in)
+	out, err := g.try(ctx, req.By, false, in)
 	if err != nil {
 		return contract.SnapshotReply{}, err
 	}
@@ -41,7 +41,7 @@ func (g *guardian) checkBackup(ctx workflow.Context, req contract.BackupRequest)
 		return have, err
 	}
 	in := contract.TrialInput{VM: req.VM, Host: req.Host, Backup: &contract.BackupRef{In: have.In, Name: req.Name}, Within: req.Within}
-	out, err := g.try(ctx, req.By, in)
+	out, err := g.try(ctx, req.By, false, in)
 	if err != nil {
 		return contract.BackupReply{}, err
 	}
@@ -52,9 +52,9 @@ func (g *guardian) checkBackup(ctx workflow.Context, req contract.BackupRequest)
 // try has a copy of the VM booted. Nothing else is done meanwhile that a person asks
 // for: what is tried must not go. An incident comes first, and ends the trial, which
 // takes memory and room that the VM may need.
-func (g *guardian) try(ctx workflow.Context, by string, in contract.TrialInput) (contract.TrialResult, error) {
+func (g *guardian) try(ctx workflow.Context, by string, patient bool, in contract.TrialInput) (contract.TrialResult, error) {
 	var out contract.TrialResult
-	if err := g.snapping.Lock(ctx); err != nil {
+	if err := g.take(ctx, patient); err != nil {
 		return out, err
 	}
 	err := g.busy() // since it was validated

@@ -141,6 +141,22 @@ func (g *guardian) request(ctx workflow.Context, vm fault.VM, host, by, why stri
 	return op.ID, nil
 }
 
+// tryLockChange marks guardians that tell a person at once what is in the way.
+const tryLockChange = "try-lock"
+
+// take gets hold of the VM's snapshots and backups: one thing is done to them at a
+// time. A schedule waits for its turn; a person is told at once, and not obeyed when
+// they have long done something else.
+func (g *guardian) take(ctx workflow.Context, patient bool) error {
+	if patient || workflow.GetVersion(ctx, tryLockChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return g.snapping.Lock(ctx)
+	}
+	if !g.snapping.TryLock(ctx) {
+		return refused("a snapshot of it is being made, pruned or looked at: try again when that is over; %s shows by whom", contract.GuardianID(g.in.Site, g.in.VM.UUID))
+	}
+	return nil
+}
+
 // busy says which incident has the VM, or what is being done to its backups; nil:
 // neither.
 func (g *guardian) busy() error {

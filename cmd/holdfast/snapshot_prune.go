@@ -41,7 +41,8 @@ the newest of each of the last 4 hours, 7 days and 4 weeks that have one; m is m
 y years. The two newest stay in any case. What a person made, or an incident kept, is
 never pruned, and neither is what lies beside the present state since a restore.
 
-Layers can only be merged while the VM runs. While an incident has the VM nothing is
+Layers can only be merged while the VM runs, which takes as long as they are big: this
+command waits for it, unless --timeout is given. While an incident has the VM nothing is
 pruned: it might want just that. If one cannot be pruned the exit code is 1.`,
 		Example: `  holdfast snapshot prune VM1 --dry-run
   holdfast snapshot prune VM1 --dry-run --keep 24h/7d      # what another rule would do
@@ -72,6 +73,9 @@ func (a *app) prune(cmd *cobra.Command, ref string, f snapshotFlags, turn contra
 	f.in.VM, f.in.Host, f.in.Turn = found.VM, found.Host, &turn
 	req := contract.SnapshotRequest{Site: a.site, By: me(), SnapshotInput: f.in}
 	var reply contract.SnapshotReply
+	if !turn.DryRun && !cmd.Flags().Changed("timeout") {
+		a.timeout = 0 // the hosts have been asked: there is a worker
+	}
 	err = a.ask(cmd, fmt.Sprintf("pruning snapshots of %s", found.VM), func(ctx context.Context, c *starter.Client) (err error) {
 		reply, err = c.Snapshot(ctx, req)
 		return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -74,6 +75,7 @@ func TestCancelledInTheMiddleOfARevert(t *testing.T) {
 	<-host.began
 	_, err = s.Act(t.Context(), reply.IncidentID, contract.Act{Verb: contract.VerbCancel, By: "ann", Why: "not now"})
 	require.NoError(t, err)
+	asked := time.Now()
 	// The task that cancels the revert would also have begun the undo.
 	rig.Eventually(t, "the revert is asked to end", func() error {
 		now, err := c.DescribeWorkflowExecution(t.Context(), reply.IncidentID, "")
@@ -81,8 +83,15 @@ func TestCancelledInTheMiddleOfARevert(t *testing.T) {
 			return err
 		}
 		require.Len(t, now.PendingActivities, 1, "nothing runs beside the revert")
-		if is := now.PendingActivities[0].State; is != enumspb.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED {
+		revert := now.PendingActivities[0]
+		require.EqualValues(t, 1, revert.Attempt)
+		if is := revert.State; is != enumspb.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED {
 			return fmt.Errorf("it is %s", is)
+		}
+		// It is told with the first beat after the cancel, and has to go on beating, or it
+		// is taken for dead while it still writes.
+		if beat := revert.LastHeartbeatTime.AsTime(); beat.Before(asked.Add(25 * time.Second)) {
+			return fmt.Errorf("its last beat was %s after the cancel", beat.Sub(asked))
 		}
 		return nil
 	})
