@@ -124,7 +124,7 @@ func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	r.undo.before(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
 		// From here on it may have taken effect, whatever the answer.
-		r.oursStopped, r.mayRun = true, false
+		r.oursStopped = true
 		// Of one that seems to run the ladder has found that it is not well.
 		if err := r.stopRemains(ctx, d.Host, at.Running() && !r.legacy); err != nil {
 			return err
@@ -156,7 +156,7 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 		// Doubt stops the machine. It goes on by itself when the doubt is gone.
 		// Nothing was started, so there is nothing to undo, and nothing that keeps
 		// a long wait from continuing as new.
-		r.mayRun = false
+		r.down = r.oursStopped
 		r.undo.forget(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 		return r.doubt(ctx, text)
 	case counts(err):
@@ -216,8 +216,7 @@ func notWell(found contract.VerifyResult) string {
 func (r *recovery) look(ctx workflow.Context, d ladder.Decision) error {
 	for {
 		err := r.lookFor(ctx, d)
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
 		}
 		if err := r.notNow(ctx, contract.StageWait, err); err != nil {

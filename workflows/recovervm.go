@@ -37,15 +37,15 @@ type recovery struct {
 	// noBackup: it was opened before a VM could be restored from a backup, and goes on
 	// as incidents did then.
 	noBackup bool
-	// mayRun: this incident has asked for a start that may have taken effect, since it
-	// stopped the VM. undoing: what has not verified could not be undone yet, and comes
+	// down: this incident has stopped the VM, and asked for no start since that might
+	// have taken effect. undoing: what has not verified could not be undone yet, and comes
 	// before anything else.
-	mayRun, undoing bool
-	unwell          string          // why it did not verify the last time that it ran
-	status          contract.Status // as the guardian knows it
-	told            string          // what was said last while nothing is done
-	gone            string          // why the fault is over, as whoever raised it says
-	inspection      contract.Inspection
+	down, undoing bool
+	unwell        string          // why it did not verify the last time that it ran
+	status        contract.Status // as the guardian knows it
+	told          string          // what was said last while nothing is done
+	gone          string          // why the fault is over, as whoever raised it says
+	inspection    contract.Inspection
 }
 
 // ladderChange marks incidents that know more rungs than restart.
@@ -94,7 +94,7 @@ func newRecovery(ctx workflow.Context, in contract.RecoverInput) *recovery {
 	r := &recovery{vigil: newVigil(ctx, contract.SignalRetry), input: in}
 	if in.Carry != nil {
 		r.inc, r.oursStopped, r.forgiven, r.asked = *in.Carry, in.OursStopped, in.Forgiven, in.Asked
-		r.undo.steps, r.mayRun, r.undoing = in.Undo, in.MayRun, in.Undoing
+		r.undo.steps, r.down, r.undoing = in.Undo, in.Down, in.Undoing
 		r.people.approved, r.people.rejected, r.people.ordered = in.Approved, in.Rejected, in.Ordered
 		r.shown.stage, r.shown.needsPerson, r.shown.host = r.inc.Stage, r.inc.NeedsPerson, r.inc.Host
 		r.status = r.statusIn(r.inc.Stage)

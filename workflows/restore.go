@@ -22,10 +22,11 @@ func (r *recovery) restore(ctx workflow.Context, d ladder.Decision) error {
 	kept := fmt.Sprintf("%s-%d", contract.KeptName(r.inc.ID), len(r.inc.Attempts)+1)
 	r.undo.before(contract.Undo{Rung: ladder.RungBackup, Host: d.Host, In: from.In, Kept: kept, Running: r.asked && r.ranOn(d.Host)})
 	// From here on it may have taken effect, whatever the answer.
-	r.oursStopped, r.mayRun = true, false
+	r.oursStopped = true
 	if err := r.stopRemains(ctx, d.Host, true); err != nil {
 		return err
 	}
+	r.down = true
 	in := contract.RestoreBackupInput{Host: d.Host, BackupRef: from, Keep: kept}
 	out, err := r.putUpon(ctx, in)
 	if err != nil {

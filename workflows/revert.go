@@ -26,15 +26,16 @@ func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 		r.undo.before(undo)
 	}
 	// From here on it may have taken effect, whatever the answer.
-	r.oursStopped, r.mayRun = true, false
+	r.oursStopped = true
 	if err := r.stopRemains(ctx, d.Host, true); err != nil {
 		return err
 	}
+	r.down = true
 	if err := r.keepDisks(ctx, d.Host, kept); err != nil {
 		return err
 	}
 	r.undo.before(undo)
-	r.mayRun = true // a snapshot with memory starts it
+	r.down = false // a snapshot with memory starts it
 	out, err := r.putBack(ctx, d.Host, name)
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) er
 }
 
 func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
-	r.mayRun = true
+	r.down = false
 	actx := r.uncut(ctx, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
 	in := contract.StartInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere}
 	var out contract.StartResult
@@ -126,14 +126,15 @@ func (r *recovery) backoff() time.Duration {
 // first. A history that has grown long continues as new here, where nothing is
 // under way.
 func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) error {
-	if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 && !(r.noBackup && len(r.undo.steps) > 0) {
+	mayRenew := !r.noBackup || len(r.undo.steps) == 0
+	if mayRenew && workflow.GetInfo(ctx).GetContinueAsNewSuggested() && r.wake.Len() == 0 {
 		if err := r.drain(ctx); err != nil {
 			return err
 		}
 		if r.wake.Len() == 0 && r.over == "" {
 			in := r.input
 			in.Carry, in.OursStopped, in.Forgiven, in.Asked = &r.inc, r.oursStopped, r.forgiven, r.asked
-			in.Undo, in.MayRun, in.Undoing = r.undo.steps, r.mayRun, r.undoing
+			in.Undo, in.Down, in.Undoing = r.undo.steps, r.down, r.undoing
 			in.Approved, in.Rejected, in.Ordered = r.people.approved, r.people.rejected, r.people.ordered
 			return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
 		}

@@ -62,10 +62,10 @@ func (r *recovery) undoAll(ctx workflow.Context) (left []string) {
 // startedByOthers: a VM that this incident has stopped, and not started since, runs
 // because a person has started it. It is theirs, with all that it has written.
 func (r *recovery) startedByOthers(ctx workflow.Context) {
-	if !r.oursStopped || r.mayRun || r.noBackup || !r.ranOn(r.inc.Host) {
+	if !r.down || r.noBackup || !r.ranOn(r.inc.Host) {
 		return
 	}
-	r.oursStopped, r.undoing = false, false
+	r.oursStopped, r.down, r.undoing = false, false, false
 	text := fmt.Sprintf("somebody has started %s on %s meanwhile: it stays as it is", r.inc.VM, r.inc.Host)
 	for _, u := range r.undo.steps {
 		if u.Kept != "" {

@@ -107,9 +107,9 @@ type RecoverInput struct {
 	Ordered  ladder.Rung     `json:"ordered,omitempty"`
 	// Undo goes with Carry: how to undo what has not verified.
 	Undo []Undo `json:"undo,omitempty"`
-	// MayRun and Undoing go with Carry: whether a start may have taken effect, and what
-	// is in Undo comes before anything else.
-	MayRun  bool `json:"mayRun,omitempty"`
+	// Down and Undoing go with Carry: the incident has stopped the VM and asked for no
+	// start since; what is in Undo comes before anything else.
+	Down    bool `json:"down,omitempty"`
 	Undoing bool `json:"undoing,omitempty"`
 	// Asked goes with Carry: a person asked for the repair, so that it is made in
 	// observe mode too.
