@@ -151,12 +151,73 @@ func (a *Activities) standsStill(ctx context.Context, in contract.BackupInput) (
 func (a *Activities) deleteBackup(ctx context.Context, h hypervisor.Host, in contract.BackupInput, out *contract.BackupReply) error {
 	ctx, cancel := toTheEnd(ctx)
 	defer cancel()
+	if err := a.usedNowhere(ctx, h, in, out.In); err != nil {
+		return err
+	}
 	err := h.DeleteBackup(ctx, out.In, in.VM.UUID, in.Name)
 	if errors.Is(err, hypervisor.ErrNoBackup) && activity.IsActivity(ctx) && activity.GetInfo(ctx).Attempt > 1 {
 		out.Already = true // by a worker that died
 		return nil
 	}
 	return err
+}
+
+// usedNowhere makes sure that no other host uses what a backup keeps of a VM's own
+// files: the one that removes them knows only what it has itself.
+func (a *Activities) usedNowhere(ctx context.Context, h hypervisor.Host, in contract.BackupInput, where string) error {
+	have, err := h.Backups(ctx, where, in.VM.UUID)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(have, func(b hypervisor.Backup) bool { return b.Name == in.Name && b.Kept })
+	if i < 0 {
+		return nil
+	}
+	answers := a.survey(ctx, in.VM.UUID, in.Host, nil)
+	here, asked := proof.AnswerOf(answers, in.Host)
+	switch {
+	case !asked:
+		return unreachable(in.Host, "was not asked")
+	case here.Error != "":
+		return unreachable(in.Host, here.Error)
+	case here.Active:
+		return nil // the host itself knows what it uses
+	}
+	var doubt *proof.Refusal
+	if _, err := proof.MayStart(in.VM.String(), in.Host, answers, nil); errors.As(err, &doubt) {
+		return twoCopies(fmt.Errorf("backup %q is files that %s has had, and they may be in use: %s", in.Name, in.VM, doubt.Why()))
+	}
+	for _, other := range answers {
+		if other.Host == in.Host || other.Absent {
+			continue
+		}
+		if here.Absent {
+			return stepFailed(fmt.Sprintf("backup %q is files that %s has had, and host %s, which has it, knows whether it uses them: delete it there", in.Name, in.VM, other.Host))
+		}
+		if err := a.doesNotUse(ctx, other.Host, in, have[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doesNotUse: a host that has the VM, too, would not start it upon these files.
+func (a *Activities) doesNotUse(ctx context.Context, host string, in contract.BackupInput, kept hypervisor.Backup) error {
+	h, err := a.host(host)
+	if err != nil {
+		return err
+	}
+	blocks, err := h.Blocks(ctx, in.VM.UUID)
+	if err != nil {
+		return unreachable(host, brief(err))
+	}
+	for _, d := range kept.Disks {
+		below := func(b hypervisor.Backing) bool { return b.Source == d.File }
+		if slices.ContainsFunc(blocks, func(b hypervisor.Block) bool { return b.Source == d.File || slices.ContainsFunc(b.Backing, below) }) {
+			return stepFailed(fmt.Sprintf("backup %q is files that %s has on host %s: it uses %s", in.Name, in.VM, host, d.File))
+		}
+	}
+	return nil
 }
 
 // backups are those of a VM, oldest first.

@@ -242,6 +242,39 @@ func TestRestoreABackup(t *testing.T) {
 	marked(2)
 }
 
+// What a restore has kept may be in use on a host that the one which deletes it
+// knows nothing of.
+func TestDeleteWhatWasKept(t *testing.T) {
+	b := backedUp(t, nil)
+	b.made("one")
+	require.NoError(t, b.c.DestroyVM("VM1"))
+	_, err := b.restore("one", "kept")
+	require.NoError(t, err)
+	remove := func(name, host string) (contract.BackupReply, error) {
+		return b.ask(contract.BackupDelete, name, func(in *contract.BackupInput) { in.In, in.Host = simulated.BackupFolder, host })
+	}
+	_, err = remove("kept", "B")
+	refusedAs(t, err, contract.ErrTypeStepFailed, "host A, which has it, knows whether it uses them: delete it there")
+	require.NoError(t, b.c.CutHost("A"))
+	_, err = remove("kept", "B")
+	refusedAs(t, err, contract.ErrTypeTwoCopies, "A may be running it and cannot be asked")
+	require.NoError(t, b.c.HealHost("A"))
+	require.NoError(t, b.c.Host("A").Start(t.Context(), b.vm.UUID))
+	_, err = remove("kept", "B")
+	refusedAs(t, err, contract.ErrTypeTwoCopies, "it is active on A")
+	_, err = remove("one", "B")
+	require.NoError(t, err, "the copies of a backup are no domain's files")
+	require.NoError(t, b.c.DestroyVM("VM1"))
+	require.NoError(t, b.c.CutHost("B"))
+	_, err = remove("kept", "A")
+	refusedAs(t, err, contract.ErrTypeTwoCopies, "B may be running it and cannot be asked")
+	require.NoError(t, b.c.HealHost("B"))
+	_, err = remove("kept", "A")
+	require.NoError(t, err)
+	_, err = remove("kept", "A")
+	refusedAs(t, err, contract.ErrTypeStepFailed, "no such backup")
+}
+
 func TestStockOfBackups(t *testing.T) {
 	b := backedUp(t, nil)
 	stock := func(change func(*contract.StockInput)) (ladder.Stock, error) {

@@ -26,7 +26,9 @@ import (
 // job is aborted if the host answers, and its files go with the next try.
 type Backups interface {
 	// Backups lists those of a domain that are whole, oldest first. The domain need
-	// not exist any more. ErrNoPool if where is no pool, or none that is active.
+	// not exist any more. ErrNoPool if where is no pool, or none that is active. What
+	// describes one and cannot be read, or is of a newer Holdfast, is an error: none of
+	// them may be taken for one that is not there.
 	Backups(ctx context.Context, where, uuid string) ([]Backup, error)
 
 	// CreateBackup makes one, at one moment for all disks. It reads back what it has
@@ -34,8 +36,9 @@ type Backups interface {
 	//
 	// ErrExists if the name is taken by a backup that is whole. ErrInvalidState if a
 	// disk is none that can be copied: a device, on the network, encrypted; the error
-	// names it. ErrNoPool. ErrNoResource if there is no room. ErrNoAgent: see
-	// BackupOptions.Quiesce.
+	// names it. ErrNoPool. ErrNoResource if there is no room for what the
+	// disks take, and 1 GiB or a tenth of the pool beside, whichever is less: the
+	// error says how much is lacking. ErrNoAgent: see BackupOptions.Quiesce.
 	CreateBackup(ctx context.Context, uuid string, o BackupOptions) (Backup, error)
 
 	// CheckBackup reads all files of a backup, and of those that it builds upon, and
@@ -50,16 +53,19 @@ type Backups interface {
 	// Of the definition nothing changes but the files of those disks. Snapshots of
 	// the domain whose state is in the files it had are not listed while it has others.
 	//
-	// ErrAlreadyActive. ErrNoBackup, ErrNoPool. ErrExists if keep is the name of another backup. ErrDamaged. ErrNoResource if there is
-	// no room, or no pool has the folder of a disk. ErrInvalidState if the backup is
-	// of disks that the domain does not have, or of the files that it has already. One that failed has left the definition
-	// as it was.
+	// ErrAlreadyActive. ErrNoBackup, ErrNoPool. ErrExists if keep is the name of
+	// another backup. ErrDamaged. ErrNoResource if there is no room, or no pool has the
+	// folder of a disk. ErrInvalidState if the backup is of disks that the domain does
+	// not have, or of the files that it has already, or of files that a layer, a
+	// snapshot or another backup is built upon by now: the error says which. One that
+	// failed has left the definition as it was.
 	RestoreBackup(ctx context.Context, uuid string, o RestoreOptions) error
 
 	// DeleteBackup removes a backup: of one that was kept, the files that it keeps, but
 	// for those that another one keeps, too.
-	// ErrNoBackup; ErrNoPool. ErrInvalidState if another backup builds upon it, or if
-	// the domain uses a file of it; the error says which.
+	// ErrNoBackup; ErrNoPool. ErrInvalidState if another backup builds upon it or may,
+	// or what another one keeps, or if the domain uses a file of it as far as this host
+	// knows; the error says which.
 	DeleteBackup(ctx context.Context, where, uuid, name string) error
 }
 

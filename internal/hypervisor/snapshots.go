@@ -71,7 +71,9 @@ type Snapshots interface {
 	//
 	// A snapshot beside the domain's present chain of files, as they are after a
 	// revert, is forgotten, and its files stay where they are: nobody can tell what
-	// else lies upon them.
+	// else lies upon them. So is one whose state is in files that the domain does not
+	// have while it is restored from a backup, which is not listed: who undoes the
+	// restore has its files back, and not the snapshot.
 	//
 	// ErrNoSnapshot if there is none of that name. ErrInvalidState if the state of
 	// another snapshot would be lost with it; the error names that one.

@@ -164,7 +164,6 @@ func testBackupsAndSnapshots(t *testing.T, s *suite) {
 	s.requireMark(t, 'b')
 	require.Empty(t, s.snapshots(t))
 	require.ErrorIs(t, s.Host.RevertSnapshot(s.ctx, s.VM.UUID, "off"), hypervisor.ErrNoSnapshot)
-	require.ErrorIs(t, s.Host.DeleteSnapshot(s.ctx, s.VM.UUID, "off"), hypervisor.ErrNoSnapshot)
 	s.restore(t, "three", "")
 	s.requireMark(t, 'b')
 	s.restore(t, "one", "")
@@ -174,6 +173,39 @@ func testBackupsAndSnapshots(t *testing.T, s *suite) {
 	require.Equal(t, snapshots, s.snapshots(t))
 	s.start(t)
 	s.undoneAmongSnapshots(t)
+}
+
+// What was kept and then undone is in use again, and others may be built upon it:
+// then nobody may write to it, nor remove it.
+func testRestoreUnderALayer(t *testing.T, s *suite) {
+	s.backup(t, hypervisor.BackupOptions{Name: "one"})
+	s.stop(t)
+	s.mark(t, 'a')
+	file := s.image(t)
+	s.restore(t, "one", "below")
+	s.restore(t, "below", "tried")
+	require.Equal(t, file, s.image(t))
+	s.start(t)
+	s.snapshot(t, hypervisor.SnapshotOptions{Name: "layer"})
+	s.stop(t)
+	s.mark(t, 'b')
+	s.refused(t, s.back("below", "more"), hypervisor.ErrInvalidState, `"layer"`, file)
+	s.restore(t, "one", "above")
+	s.refused(t, s.back("below", ""), hypervisor.ErrInvalidState, file)
+	err := s.Host.DeleteBackup(s.ctx, s.BackupPool, s.VM.UUID, "below")
+	require.ErrorIs(t, err, hypervisor.ErrInvalidState)
+	require.ErrorContains(t, err, `"above"`)
+	require.ErrorContains(t, err, file)
+
+	s.restore(t, "above", "")
+	s.requireMark(t, 'b')
+	s.restore(t, "tried", "")
+	require.Empty(t, s.snapshots(t))
+	require.NoError(t, s.Host.DeleteSnapshot(s.ctx, s.VM.UUID, "layer"), "its name is free again")
+	require.ErrorIs(t, s.Host.DeleteSnapshot(s.ctx, s.VM.UUID, "layer"), hypervisor.ErrNoSnapshot)
+	s.deleteBackup(t, "above")
+	s.deleteBackup(t, "below")
+	require.Error(t, s.DamageBackup(s.ctx, file), "nothing is built upon it any more, and it is there")
 }
 
 // undoneAmongSnapshots: a restore was undone, and snapshots and backups are as

@@ -129,6 +129,7 @@ var tests = []testCase{
 	{"BackupAfterKill", testBackupAfterKill},
 	{"QuiescedBackup", testQuiescedBackup},
 	{"BackupsAndSnapshots", testBackupsAndSnapshots},
+	{"RestoreUnderALayer", testRestoreUnderALayer},
 	{"BackupsOutliveLibvirtd", testBackupsOutliveLibvirtd},
 	{"HungLibvirtd", testHungLibvirtd},
 	{"HungLibvirtdCatchesUp", testHungLibvirtdCatchesUp},

@@ -4,7 +4,6 @@ package libvirt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -25,7 +24,7 @@ func (h *Host) Backups(ctx context.Context, where, uuid string) ([]hypervisor.Ba
 		return nil, err
 	}
 	defer p.leave(ctx)
-	found, err := p.look(ctx, uuid)
+	found, err := p.settled(ctx, uuid)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +48,7 @@ func (h *Host) CheckBackup(ctx context.Context, where, uuid, name string) error 
 		return err
 	}
 	defer p.leave(ctx)
-	found, err := p.look(ctx, uuid)
+	found, err := p.settled(ctx, uuid)
 	if err != nil {
 		return err
 	}
@@ -152,7 +151,7 @@ func (h *Host) DeleteBackup(ctx context.Context, where, uuid, name string) error
 		return err
 	}
 	defer p.leave(ctx)
-	found, err := p.look(ctx, uuid)
+	found, err := p.settled(ctx, uuid)
 	if err != nil {
 		return err
 	}
@@ -161,19 +160,15 @@ func (h *Host) DeleteBackup(ctx context.Context, where, uuid, name string) error
 	if err != nil {
 		return refuse(err)
 	}
-	for _, other := range found.manifests {
-		if other.Parent == name {
-			return refuse(fmt.Errorf("%q builds upon it: delete that one first: %w", other.Name, hypervisor.ErrInvalidState))
-		}
-	}
-	used, err := h.usedFiles(ctx, doing, uuid)
+	child, err := p.child(ctx, doing, uuid, name, found)
 	if err != nil {
 		return err
 	}
-	for _, d := range m.Disks {
-		if used[d.File] {
-			return refuse(fmt.Errorf("the domain, or a snapshot of it, uses %s: %w", d.File, hypervisor.ErrInvalidState))
-		}
+	if child != "" {
+		return refuse(fmt.Errorf("%s builds upon it: delete that one first: %w", child, hypervisor.ErrInvalidState))
+	}
+	if err := h.unused(ctx, doing, found, m); err != nil {
+		return err
 	}
 	for _, d := range m.Disks {
 		if found.named(d.File, name) {
@@ -184,6 +179,33 @@ func (h *Host) DeleteBackup(ctx context.Context, where, uuid, name string) error
 		}
 	}
 	return p.remove(ctx, manifestFile(uuid, name))
+}
+
+// unused: no file of a backup is in use, by the domain or by what others keep.
+func (h *Host) unused(ctx context.Context, doing string, found stored, m manifest) error {
+	has, err := h.filesOf(ctx, doing, m.Domain)
+	if err != nil {
+		return err
+	}
+	for _, d := range m.Disks {
+		if has.used[d.File] {
+			return fmt.Errorf("%s on %s: the domain, or a snapshot of it, uses %s: %w", doing, h.opts.Name, d.File, hypervisor.ErrInvalidState)
+		}
+	}
+	if !m.Kept {
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(found.manifests), func(other manifest) bool { return other.Name == m.Name })
+	chains, err := h.chains(ctx, doing, has.disks, others)
+	if err != nil {
+		return err
+	}
+	for _, d := range m.Disks {
+		if whose := upon(d.File, chains); whose != "" {
+			return fmt.Errorf("%s on %s: %s is built upon %s: delete that one first: %w", doing, h.opts.Name, whose, d.File, hypervisor.ErrInvalidState)
+		}
+	}
+	return nil
 }
 
 // removeFile removes a file of a backup, or one that was kept where it was.
@@ -205,27 +227,6 @@ func (h *Host) removeFile(ctx context.Context, file string, p *place, kept bool)
 // usedFiles are those that a domain uses, or would to get a snapshot back; none if
 // it does not exist any more.
 func (h *Host) usedFiles(ctx context.Context, doing, uuid string) (map[string]bool, error) {
-	used, err := onDomain(ctx, h, doing, uuid, func(_ *link, d *lv.Domain) (map[string]bool, error) {
-		var disks []imageElement
-		for _, flags := range []lv.DomainXMLFlags{0, lv.DOMAIN_XML_INACTIVE} {
-			definition, err := d.GetXMLDesc(flags)
-			if err != nil {
-				return nil, err
-			}
-			some, err := parseImages(definition)
-			if err != nil {
-				return nil, err
-			}
-			disks = append(disks, some...)
-		}
-		all, err := readSnapshots(d)
-		if err != nil {
-			return nil, err
-		}
-		return family(disks, all), nil
-	})
-	if errors.Is(err, hypervisor.ErrNotFound) {
-		return nil, nil
-	}
-	return used, err
+	has, err := h.filesOf(ctx, doing, uuid)
+	return has.used, err
 }

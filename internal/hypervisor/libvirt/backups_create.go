@@ -28,6 +28,8 @@ type backupRun struct {
 	// began: libvirt has been told to begin, so that there may be a job and a
 	// checkpoint.
 	began bool
+	// wrote: the manifest was to be written, so that it may be there.
+	wrote bool
 }
 
 // CreateBackup implements [hypervisor.Host].
@@ -66,11 +68,21 @@ func (h *Host) CreateBackup(ctx context.Context, uuid string, o hypervisor.Backu
 		return hypervisor.Backup{}, err
 	}
 	if err := r.make(ctx, doing); err != nil {
-		h.aside(ctx, r.giveUp)
+		// What was asked for may be written later: then the backup is whole, and the next
+		// try finds it; or it finds what is left.
+		if !r.wrote || !nobodyKnows(ctx, err) {
+			h.aside(ctx, r.giveUp)
+		}
 		return hypervisor.Backup{}, err
 	}
 	h.aside(ctx, r.tidy)
 	return r.m.Backup, nil
+}
+
+// nobodyKnows: what was asked of the host last may have taken effect, or may yet.
+func nobodyKnows(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, hypervisor.ErrUnreachable) || errors.Is(err, hypervisor.ErrTimeout) ||
+		errors.Is(err, hypervisor.ErrClosed)
 }
 
 // turn waits until nobody else in this process makes a backup of a domain, or
@@ -161,8 +173,20 @@ func (r *backupRun) prepare(ctx context.Context, doing string) error {
 		return err
 	}
 	old := leftovers(r.uuid, r.o.Name, found.files)
-	if file := manifestFile(r.uuid, r.o.Name); found.odd[file] != nil {
+	file := manifestFile(r.uuid, r.o.Name)
+	if odd := found.odd[file]; errors.Is(odd, errCutOff) {
 		old = append(old, file)
+	} else if odd != nil {
+		return refuse(fmt.Errorf("%s: %w: look what it is, and remove it, or choose another name: %w", path.Join(r.folder, file), odd, hypervisor.ErrInvalidState))
+	}
+	if len(old) > 0 {
+		child, err := r.child(ctx, doing, r.uuid, r.o.Name, found)
+		if err != nil {
+			return err
+		}
+		if child != "" {
+			return refuse(fmt.Errorf("there are files of one of that name without a manifest that can be read, and %s builds upon it: choose another name: %w", child, hypervisor.ErrInvalidState))
+		}
 	}
 	if err := r.remove(ctx, old...); err != nil {
 		return err
@@ -256,6 +280,7 @@ func (r *backupRun) make(ctx context.Context, doing string) error {
 		}
 	}
 	r.m.Created = afterAll(r.before, r.m.Created)
+	r.wrote = true
 	if err := r.write(ctx, r.m); err != nil {
 		return err
 	}
@@ -283,6 +308,9 @@ func (r *backupRun) begin(parent *manifest, why string) {
 }
 
 func (r *backupRun) copyDisks(ctx context.Context, doing string, parent *manifest) error {
+	if err := r.hasRoom(ctx, doing, parent == nil); err != nil {
+		return err
+	}
 	if r.subject.active {
 		return r.push(ctx, doing, parent)
 	}
@@ -303,54 +331,8 @@ func (r *backupRun) stillThere(ctx context.Context, doing string) error {
 	}
 	for _, d := range r.m.Disks {
 		if !slices.Contains(found.files, path.Base(d.File)) {
-			_ = r.remove(ctx, manifestFile(r.uuid, r.o.Name))
 			return fmt.Errorf("%s on %s: another try of the same name has removed %s: make one at a time", doing, r.host.opts.Name, d.File)
 		}
 	}
 	return nil
-}
-
-// giveUp takes away what this attempt has made, as far as the host answers.
-func (r *backupRun) giveUp(ctx context.Context) {
-	doing := "give up backup " + r.o.Name + " of domain " + r.uuid
-	var files, paths []string
-	for _, file := range r.files {
-		files, paths = append(files, path.Base(file)), append(paths, file)
-	}
-	if r.began {
-		if err := r.abort(ctx, doing, paths); err != nil {
-			r.host.log.Warn("the job of a backup that was given up may still run", "domain", r.uuid, "backup", r.o.Name, "error", err)
-			return // the next try of the same name finds it
-		}
-		if err := r.forget(ctx, doing, r.m.Checkpoint); err != nil {
-			r.host.log.Warn("the checkpoint of a backup that was given up is still there", "domain", r.uuid, "checkpoint", r.m.Checkpoint, "error", err)
-		}
-	}
-	if err := r.remove(ctx, files...); err != nil {
-		r.host.log.Warn("the files of a backup that was given up are still there; the next try of the same name removes them", "domain", r.uuid, "backup", r.o.Name, "error", err)
-	}
-}
-
-func (r *backupRun) forget(ctx context.Context, doing string, names ...string) error {
-	_, err := onDomain(ctx, r.host, doing+": delete its checkpoints", r.uuid, func(_ *link, d *lv.Domain) (struct{}, error) {
-		for _, name := range names {
-			if name == "" {
-				continue
-			}
-			if err := forgetCheckpoint(d, name); err != nil {
-				return struct{}{}, err
-			}
-		}
-		return struct{}{}, nil
-	})
-	return err
-}
-
-// tidy deletes the checkpoints that nothing needs any more.
-func (r *backupRun) tidy(ctx context.Context) {
-	if old := superfluous(r.subject.checkpoints, r.folder, r.m.Checkpoint); len(old) > 0 {
-		if err := r.forget(ctx, "tidy up after backup "+r.o.Name, old...); err != nil {
-			r.host.log.Warn("a checkpoint that no backup needs is still there; the next backup deletes it", "domain", r.uuid, "error", err)
-		}
-	}
 }

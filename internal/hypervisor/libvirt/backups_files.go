@@ -31,7 +31,8 @@ const (
 type stored struct {
 	files     []string // by name, all that begin with its UUID
 	manifests []manifest
-	// odd are manifests that cannot be read, by their file's name.
+	// odd are manifests that say nothing, by their file's name. Only of one that is
+	// errCutOff can it be said that nobody ended it.
 	odd map[string]error
 }
 
@@ -70,24 +71,35 @@ func (p *place) look(ctx context.Context, uuid string) (stored, error) {
 				continue
 			}
 			m, err := l.readManifest(ctx, pool, file)
-			if hasCode(err, lv.ERR_NO_STORAGE_VOL) {
-				continue // deleted meanwhile
-			}
 			if err == nil && (m.Name != name || m.Domain != uuid) {
-				err = errors.New("the manifest is of another backup")
+				err = fmt.Errorf("%w: it is of another backup", errNoManifest)
 			}
 			switch {
 			case err == nil:
 				out.manifests = append(out.manifests, m)
-			case !l.alive() || ctx.Err() != nil:
-				return stored{}, err
-			default:
+			case errors.Is(err, errCutOff) || errors.Is(err, errNoManifest):
 				out.odd[file] = err
+			case l.alive() && l.isGone(pool, file):
+				continue // deleted meanwhile
+			default:
+				return stored{}, fmt.Errorf("%s could not be read: %w", path.Join(p.folder, file), l.spoken(err))
 			}
 		}
 		sortManifests(out.manifests)
 		return out, nil
 	})
+}
+
+// isGone: a file that could not be read is not there any more.
+func (l *link) isGone(pool *lv.StoragePool, file string) bool {
+	if err := l.refresh(pool); err != nil {
+		return false
+	}
+	v, err := pool.LookupStorageVolByName(file)
+	if err == nil {
+		_ = v.Free()
+	}
+	return hasCode(err, lv.ERR_NO_STORAGE_VOL)
 }
 
 func (l *link) readManifest(ctx context.Context, pool *lv.StoragePool, file string) (manifest, error) {
@@ -101,12 +113,18 @@ func (l *link) readManifest(ctx context.Context, pool *lv.StoragePool, file stri
 		return manifest{}, err
 	}
 	if info.Capacity > longestManifest {
-		return manifest{}, errors.New("the manifest is too long to be one")
+		return manifest{}, fmt.Errorf("%w: it is too long", errNoManifest)
 	}
 	var text []byte
-	_, err = l.download(ctx, v, 0, info.Capacity, func(piece []byte) { text = append(text, piece...) })
+	n, err := l.download(ctx, v, 0, info.Capacity, func(piece []byte) { text = append(text, piece...) })
+	if hasCode(err, lv.ERR_OPERATION_INVALID) { // libvirt is making it
+		return manifest{}, fmt.Errorf("%w: somebody is about to write it", errNoManifest)
+	}
 	if err != nil {
 		return manifest{}, err
+	}
+	if n < info.Capacity {
+		return manifest{}, fmt.Errorf("%d of its %d bytes came", n, info.Capacity)
 	}
 	return parseManifest(text)
 }
@@ -247,6 +265,13 @@ func (p *place) rewrite(ctx context.Context, m manifest) error {
 	}
 	file := manifestFile(m.Domain, m.Name)
 	_, err = in(ctx, p, "write "+path.Join(p.folder, file), forBackups, func(l *link, pool *lv.StoragePool) (struct{}, error) {
+		now, err := l.readManifest(ctx, pool, file)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if !now.sameAttempt(m) {
+			return struct{}{}, fmt.Errorf("it is of another restore by now: %w", hypervisor.ErrInvalidState)
+		}
 		v, err := pool.LookupStorageVolByName(file)
 		if err != nil {
 			return struct{}{}, err

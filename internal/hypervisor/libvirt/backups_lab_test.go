@@ -4,6 +4,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ func TestBackupFaults(t *testing.T) {
 		{"KilledUponLayer", testKilledUponLayer},
 		{"ForgottenBitmaps", testRevertWithForgottenBitmaps},
 		{"RawDisk", testBackupOfRawDisk},
+		{"Manifests", testManifestsThatAreNotWell},
+		{"RestoreWithoutEnd", testRestoreWithoutEnd},
 		{"Folder", testTwoInOneFolder},
 		{"Cancelled", testCancelledBackup},
 		{"DeadWorker", testBackupOfDeadWorker},
@@ -73,13 +76,19 @@ func (b *backups) io(t *testing.T, commands ...string) {
 // backup makes one of what a VM that stands still has on its disks, and compares.
 func (b *backups) backup(t *testing.T, name string) hypervisor.Backup {
 	t.Helper()
+	return b.backupIn(t, name, b.h.CreateBackup)
+}
+
+// backupIn is backup with another way to make it.
+func (b *backups) backupIn(t *testing.T, name string, create func(context.Context, string, hypervisor.BackupOptions) (hypervisor.Backup, error)) hypervisor.Backup {
+	t.Helper()
 	active := strings.TrimSpace(b.virsh(t, "domstate", b.vm)) != "shut off"
 	if active {
 		b.virsh(t, "suspend", b.vm)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	made, err := b.h.CreateBackup(ctx, b.uuid, b.options(name))
+	made, err := create(ctx, b.uuid, b.options(name))
 	require.NoError(t, err)
 	if active {
 		b.io(t, "flush")
@@ -255,16 +264,25 @@ func testBackupOfRawDisk(t *testing.T, b *backups) {
 	b.virsh(t, "start", b.vm)
 }
 
-// Two at once in a folder that no pool has, and in the end there is none.
+// Two at once in a folder that no pool has, and in the end there is none. Of one VM
+// a second worker is told that there is a backup under way, and tries again.
 func testTwoInOneFolder(t *testing.T, b *backups) {
 	other := b.connect(t, "A") // as another worker is
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
 	errs := make(chan error, 4)
 	for i, vm := range []string{"VM1", "VM2", "VM1", "VM2"} {
-		h, uuid := []*Host{b.h, other}[i%2], b.describe(t, vm).UUID
+		h, uuid := []*Host{b.h, other}[i/2], b.describe(t, vm).UUID
 		go func() {
 			var err error
 			for n := 0; n < 3 && err == nil; n++ {
-				_, err = h.CreateBackup(t.Context(), uuid, b.options(fmt.Sprintf("n%d-%d", i, n)))
+				pause := newPause()
+				for {
+					_, err = h.CreateBackup(ctx, uuid, b.options(fmt.Sprintf("n%d-%d", i, n)))
+					if !errors.Is(err, hypervisor.ErrInvalidState) || pause(ctx) != nil {
+						break
+					}
+				}
 			}
 			errs <- err
 		}()
@@ -307,10 +325,23 @@ func (b *backups) files(t *testing.T) []string {
 	return files
 }
 
-// again makes the backup that did not come about.
+// again makes the backup that did not come about, as a caller would: libvirt may
+// still be busy with what it was about, and then nothing has been done.
 func (b *backups) again(t *testing.T, name string) {
 	t.Helper()
-	b.backup(t, name)
+	b.backupIn(t, name, func(ctx context.Context, uuid string, o hypervisor.BackupOptions) (hypervisor.Backup, error) {
+		deadline, cancel := context.WithTimeout(ctx, 3*time.Minute)
+		defer cancel()
+		pause := newPause()
+		for {
+			made, err := b.h.CreateBackup(deadline, uuid, o)
+			late := errors.Is(err, hypervisor.ErrTimeout) || errors.Is(err, hypervisor.ErrUnreachable)
+			if !late || pause(deadline) != nil {
+				return made, err
+			}
+			t.Logf("once more: %v", err)
+		}
+	})
 	require.Len(t, b.files(t), 3, "two disks, a manifest, and nothing of the try before")
 	require.Len(t, strings.Fields(b.virsh(t, "checkpoint-list", b.vm, "--name")), 1)
 }

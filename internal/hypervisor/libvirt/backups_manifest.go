@@ -97,13 +97,31 @@ func (f *flag) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+var (
+	// errCutOff: there is no text, or one that breaks off, as whoever was to write it
+	// has not, or not to the end.
+	errCutOff = errors.New("the manifest is cut off, or was never written")
+	// errNoManifest: it is a file that is called as one.
+	errNoManifest = errors.New("the file is no manifest")
+)
+
+// parseManifest reads one. errCutOff if nobody has written it to its end.
 func parseManifest(text []byte) (manifest, error) {
 	var m manifest
-	if err := json.Unmarshal(text, &m); err != nil {
-		return m, errors.New("the manifest cannot be read")
+	if !json.Valid(text) {
+		return m, errCutOff
 	}
-	if m.Version != manifestVersion {
-		return m, fmt.Errorf("the manifest is of version %d, and this Holdfast knows %d", m.Version, manifestVersion)
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(text, &v); err != nil || v.Version <= 0 {
+		return m, errNoManifest
+	}
+	if v.Version != manifestVersion {
+		return m, fmt.Errorf("the manifest is of version %d, and this Holdfast knows %d: take the one that has written it", v.Version, manifestVersion)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, errNoManifest
 	}
 	return m, nil
 }
@@ -115,6 +133,18 @@ func (m manifest) bytes() ([]byte, error) {
 
 // whole: one that a restore has begun to keep is none until that has ended.
 func (m manifest) whole() bool { return m.Restored == nil || bool(m.Restored.Ended) }
+
+// sameAttempt: both are of the same try to restore.
+func (m manifest) sameAttempt(other manifest) bool {
+	return m.Restored != nil && other.Restored != nil && m.Restored.Attempt == other.Restored.Attempt
+}
+
+// sameFiles: both are of the same try to make a backup.
+func (m manifest) sameFiles(other manifest) bool {
+	return slices.EqualFunc(m.Disks, other.Disks, func(a, b hypervisor.BackupDisk) bool {
+		return a.Target == b.Target && path.Base(a.File) == path.Base(b.File)
+	})
+}
 
 func (m manifest) disk(target string) *hypervisor.BackupDisk {
 	for i := range m.Disks {

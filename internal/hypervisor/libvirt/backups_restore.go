@@ -60,10 +60,10 @@ func (h *Host) RestoreBackup(ctx context.Context, uuid string, o hypervisor.Rest
 		return err
 	}
 	defer r.leave(ctx)
-	if r.found, err = r.look(ctx, r.uuid); err != nil {
+	if r.found, err = r.settled(ctx, r.uuid); err != nil {
 		return err
 	}
-	ended, err := r.before(ctx)
+	ended, err := r.before(ctx, state)
 	if ended || err != nil {
 		return err
 	}
@@ -76,11 +76,14 @@ func (h *Host) RestoreBackup(ctx context.Context, uuid string, o hypervisor.Rest
 	if err := r.plan(); err != nil {
 		return r.refuse(err)
 	}
+	if err := r.liesOnTop(ctx); err != nil {
+		return err
+	}
 	if err := r.write(ctx, r.record); err != nil {
 		return err
 	}
 	if err := r.carryOut(ctx); err != nil {
-		if !errors.Is(err, hypervisor.ErrUnreachable) && !errors.Is(err, hypervisor.ErrTimeout) {
+		if !nobodyKnows(ctx, err) { // else the next attempt finds what became of it
 			h.aside(ctx, r.giveUp)
 		}
 		return err
@@ -132,11 +135,19 @@ func isLibvirt(err error) bool {
 }
 
 // before looks what became of an attempt that kept the same: if it came through
-// this ends it, and otherwise takes away what it has left.
-func (r *restoreRun) before(ctx context.Context) (done bool, err error) {
+// this ends it, and otherwise takes away what it has left, unless the domain cannot
+// be restored as it is now.
+func (r *restoreRun) before(ctx context.Context, state error) (done bool, err error) {
 	name := cmp.Or(r.o.Keep, namelessKeep)
-	if odd := r.found.odd[manifestFile(r.uuid, name)]; odd != nil {
-		return false, r.remove(ctx, manifestFile(r.uuid, name))
+	file := manifestFile(r.uuid, name)
+	if odd := r.found.odd[file]; odd != nil {
+		if !errors.Is(odd, errCutOff) || len(leftovers(r.uuid, name, r.found.files)) > 0 {
+			return false, r.refuse(fmt.Errorf("%s may be of a backup: %w: keep what the domain has under another name: %w", path.Join(r.folder, file), odd, hypervisor.ErrExists))
+		}
+		if state != nil {
+			return false, state
+		}
+		return false, r.remove(ctx, file)
 	}
 	m, err := findManifest(r.found.manifests, name)
 	if err != nil {
@@ -153,8 +164,11 @@ func (r *restoreRun) before(ctx context.Context) (done bool, err error) {
 	if through && r.o.Keep != "" {
 		return true, r.end(ctx)
 	}
+	if state != nil {
+		return false, state
+	}
 	if r.has(m.Restored.Files) { // it came through, and was to keep nothing
-		return false, r.remove(ctx, manifestFile(r.uuid, name))
+		return false, r.remove(ctx, file)
 	}
 	return false, r.takeAway(ctx)
 }
@@ -320,49 +334,4 @@ func (l *link) permissionsOf(pool *lv.StoragePool, file string) *permissions {
 		return nil
 	}
 	return &found.Permissions
-}
-
-// stillMine: another attempt that keeps under the same name takes this one's
-// files for leftovers.
-func (r *restoreRun) stillMine(ctx context.Context) error {
-	found, err := r.look(ctx, r.uuid)
-	if err != nil {
-		return err
-	}
-	m, err := findManifest(found.manifests, r.record.Name)
-	if err != nil || m.Restored == nil || m.Restored.Attempt != r.record.Restored.Attempt {
-		return r.refuse(fmt.Errorf("another restore has begun meanwhile: one at a time: %w", hypervisor.ErrInvalidState))
-	}
-	return nil
-}
-
-// end says that it has ended, or forgets it if nothing is to be kept.
-func (r *restoreRun) end(ctx context.Context) error {
-	if r.o.Keep == "" {
-		return r.remove(ctx, manifestFile(r.uuid, namelessKeep))
-	}
-	r.record.Restored.Ended = true
-	return r.rewrite(ctx, r.record)
-}
-
-// giveUp takes away what this attempt has made, unless it came through.
-func (r *restoreRun) giveUp(ctx context.Context) {
-	if _, err := r.read(ctx, r.host); err != nil || r.has(r.record.Restored.Files) {
-		return // the next attempt finds it
-	}
-	if err := r.takeAway(ctx); err != nil {
-		r.host.log.Warn("files of a restore that was given up are still there; the next one removes them", "domain", r.uuid, "keep", r.o.Keep, "error", err)
-	}
-}
-
-// takeAway removes what an attempt that did not come through has made.
-func (r *restoreRun) takeAway(ctx context.Context) error {
-	if r.record.Restored.Made {
-		for _, file := range r.record.Restored.Files {
-			if err := r.host.removeFile(ctx, file, r.place, true); err != nil && !errors.Is(err, hypervisor.ErrNoPool) {
-				return err
-			}
-		}
-	}
-	return r.remove(ctx, manifestFile(r.uuid, r.record.Name))
 }

@@ -3,8 +3,10 @@
 package libvirt
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -69,10 +71,84 @@ func TestManifest(t *testing.T) {
 	require.NoError(t, json.Unmarshal(ended, &plain))
 	require.Equal(t, "one", plain["name"])
 
-	for _, bad := range [][]byte{nil, begun[:len(begun)/2], make([]byte, 100), []byte(`{"version":2}`)} {
+	for _, bad := range [][]byte{nil, begun[:len(begun)/2], make([]byte, 100), append(begun[:20:20], make([]byte, 80)...)} {
 		_, err := parseManifest(bad)
-		require.Error(t, err)
+		require.ErrorIs(t, err, errCutOff)
 	}
+	for _, other := range []string{`{}`, `[]`, `"x"`, `{"version":"1"}`, `{"version":1,"disks":7}`} {
+		_, err := parseManifest([]byte(other))
+		require.ErrorIs(t, err, errNoManifest, other)
+	}
+	_, err = parseManifest([]byte(`{"version":2,"disks":7}`))
+	require.ErrorContains(t, err, "version 2")
+	require.NotErrorIs(t, err, errCutOff)
+	require.NotErrorIs(t, err, errNoManifest, "it may be a backup, and whoever takes it for none destroys it")
+}
+
+func TestWhoseAttempt(t *testing.T) {
+	one, two := backupOf("one", "", 1), backupOf("one", "", 1)
+	require.True(t, one.sameFiles(two))
+	two.Disks[0].File = "/elsewhere/one"
+	require.True(t, one.sameFiles(two), "a folder may be mounted somewhere else")
+	two.Disks[0].File = "/b/two"
+	require.False(t, one.sameFiles(two))
+	require.False(t, one.sameAttempt(two), "neither is of a restore")
+	one.Restored, two.Restored = &restored{Attempt: "a"}, &restored{Attempt: "b"}
+	require.False(t, one.sameAttempt(two))
+	two.Restored.Attempt = "a"
+	require.True(t, one.sameAttempt(two))
+
+	require.False(t, nobodyKnows(t.Context(), hypervisor.ErrNoResource))
+	for _, err := range []error{hypervisor.ErrTimeout, hypervisor.ErrUnreachable, hypervisor.ErrClosed} {
+		require.True(t, nobodyKnows(t.Context(), fmt.Errorf("write: %w", err)))
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.True(t, nobodyKnows(ended, hypervisor.ErrNoResource))
+}
+
+func TestWhatIsBuiltUponAFile(t *testing.T) {
+	chains := []chained{{"disk vda", []string{"/i/a.layer", "/i/a"}}, {"backup k2", []string{"/i/r.layer", "/i/r", "/i/base"}}}
+	require.Equal(t, "disk vda", upon("/i/a", chains))
+	require.Empty(t, upon("/i/a.layer", chains), "nothing lies upon the top")
+	require.Equal(t, "backup k2", upon("/i/base", chains))
+	require.Empty(t, upon("/i/x", chains))
+	hidden := []snapshot{snapshotOf("layer", locationExternal, "/i/h.layer", "/i/h"), snapshotOf("inside", locationInternal, "", "/i/n", "/i/m")}
+	require.Equal(t, `snapshot "layer"`, buildsUpon("/i/h", hidden, chains))
+	require.Empty(t, buildsUpon("/i/h.layer", hidden, chains))
+	require.Empty(t, buildsUpon("/i/n", hidden, chains), "it goes with the file that it is in")
+	require.Equal(t, `snapshot "inside"`, buildsUpon("/i/m", hidden, chains))
+	require.Equal(t, "disk vda", buildsUpon("/i/a", hidden, chains))
+}
+
+func TestRestoreThatCameThrough(t *testing.T) {
+	has := func(files ...string) domainFiles {
+		disks := []imageElement{aDisk("vda", "qcow2", files...)}
+		return domainFiles{disks: disks, used: family(disks, nil)}
+	}
+	made := restored{Made: true, Files: map[string]string{"vda": "/i/r"}}
+	require.True(t, made.cameThrough(has("/i/r")))
+	require.True(t, made.cameThrough(has("/i/r.layer", "/i/r")), "a layer was made upon it since")
+	require.False(t, made.cameThrough(has("/i/a")))
+	require.False(t, made.cameThrough(domainFiles{}), "the host does not have the domain")
+	kept := restored{Files: made.Files}
+	require.True(t, kept.cameThrough(has("/i/r")))
+	require.False(t, kept.cameThrough(has("/i/r.layer", "/i/r")), "that may have been so before")
+	two := restored{Made: true, Files: map[string]string{"vda": "/i/r", "vdb": "/i/s"}}
+	require.False(t, two.cameThrough(has("/i/r")))
+	require.False(t, (&restored{}).cameThrough(has("/i/r")))
+}
+
+func TestRoomForABackup(t *testing.T) {
+	const gib = 1 << 30
+	require.NoError(t, lacking(10*gib, 100*gib, 11*gib))
+	err := lacking(10*gib, 100*gib, 11*gib-1)
+	require.ErrorIs(t, err, hypervisor.ErrNoResource)
+	require.ErrorContains(t, err, "1 MiB are lacking")
+	require.NoError(t, lacking(gib, 5*gib, gib+gib/2), "a tenth of a small pool is enough")
+	require.ErrorContains(t, lacking(gib, 5*gib, gib), "512 MiB are lacking")
+	require.NoError(t, lacking(0, 100*gib, gib))
+	require.Error(t, lacking(0, 100*gib, gib-1))
 }
 
 func backupOf(name, parent string, at int) manifest {

@@ -38,6 +38,9 @@ func (l *link) deleteSnapshot(d *lv.Domain, name string) error {
 		return err
 	}
 	s, err := find(present, name)
+	if _, hidden := find(all, name); err != nil && hidden == nil {
+		return l.drop(d, name, lv.DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+	}
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,10 @@ func (l *link) deleteSnapshot(d *lv.Domain, name string) error {
 	if err != nil {
 		return err
 	}
+	return l.drop(d, name, how)
+}
+
+func (l *link) drop(d *lv.Domain, name string, how lv.DomainSnapshotDeleteFlags) error {
 	target, err := d.SnapshotLookupByName(name, 0)
 	if err != nil {
 		return err

@@ -52,6 +52,9 @@ type tracking struct {
 // one that builds upon another.
 const fullBytes, partBytes = firstAllocated, 1 << 20
 
+// leastFree is what a backup leaves of a pool, in bytes.
+const leastFree = 1 << 30
+
 var backupName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 // Backups implements [hypervisor.Host].
@@ -150,6 +153,7 @@ func (d *domain) createBackup(o hypervisor.BackupOptions) (*backup, error) {
 	}
 	d.vm.mu.Lock()
 	taken := d.vm.stored.find(folder, o.Name) != nil
+	parent, why := d.vm.stored.parent(d.on.name, folder, active, o.Full)
 	d.vm.mu.Unlock()
 	if taken {
 		return nil, fmt.Errorf("there is one of that name: %w", hypervisor.ErrExists)
@@ -157,13 +161,16 @@ func (d *domain) createBackup(o hypervisor.BackupOptions) (*backup, error) {
 	if d.vm.takeFailure(&d.vm.failBackups) || !d.hasRoom(folder) {
 		return nil, fmt.Errorf("no space left on device: %w", hypervisor.ErrNoResource)
 	}
+	if lacks := d.on.pool.lacks(d.vm.allocation.Load(), parent == ""); lacks > 0 && folder == poolTarget {
+		return nil, fmt.Errorf("%d MiB are lacking: %w", lacks>>20, hypervisor.ErrNoResource)
+	}
 	d.vm.mu.Lock()
 	defer d.vm.mu.Unlock()
 	s := &d.vm.stored
 	b := &backup{folder: folder, holds: d.vm.disk, Backup: hypervisor.Backup{
 		Name: o.Name, Description: o.Description, Created: time.Now().Truncate(time.Millisecond), Quiesced: o.Quiesce && active,
 	}}
-	b.Parent, b.Why = s.parent(d.on.name, folder, active, o.Full)
+	b.Parent, b.Why = parent, why
 	file, bytes := fmt.Sprintf("%s/%s.%s.%s.qcow2", folder, d.vm.name, o.Name, diskTarget), uint64(fullBytes)
 	if b.Parent != "" {
 		bytes = partBytes
@@ -182,6 +189,15 @@ func (d *domain) createBackup(o hypervisor.BackupOptions) (*backup, error) {
 func (d *domain) hasRoom(folder string) bool {
 	full := d.on.pool.used >= 100 || d.badDisk != nil && d.badDisk.NoSpace
 	return folder != poolTarget || !full
+}
+
+// lacks is how many bytes a backup of a disk that takes so many would leave too few.
+func (p *pool) lacks(bytes uint64, full bool) uint64 {
+	need, free := uint64(leastFree), uint64(poolBytes*(1-p.used/100))
+	if full {
+		need += bytes
+	}
+	return max(need, free) - free
 }
 
 // parent is the backup that the next one builds upon; if that is none, it says why.

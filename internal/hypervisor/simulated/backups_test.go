@@ -100,6 +100,22 @@ func TestBackupsInAFullPool(t *testing.T) {
 	require.NoError(t, h.RestoreBackup(ctx, vm.UUID, back))
 }
 
+// A backup leaves room for those who run from the pool.
+func TestBackupsInAPoolThatIsAlmostFull(t *testing.T) {
+	c, h, vm := site(t, simulated.Options{Hosts: 1, VMsPerHost: 1})
+	require.NoError(t, c.FillPool("A", 99.85)) // of 1 TiB
+	_, err := h.CreateBackup(t.Context(), vm.UUID, to("one"))
+	require.ErrorIs(t, err, hypervisor.ErrNoResource)
+	require.ErrorContains(t, err, "MiB are lacking")
+	require.NoError(t, c.FillPool("A", 99))
+	backUp(t, h, vm, "one")
+	require.NoError(t, c.FillPool("A", 99.85))
+	require.Equal(t, "one", backUp(t, h, vm, "two").Parent, "that is a small one")
+	require.NoError(t, c.FillPool("A", 99.95))
+	_, err = h.CreateBackup(t.Context(), vm.UUID, to("three"))
+	require.ErrorIs(t, err, hypervisor.ErrNoResource)
+}
+
 // Whatever makes the host forget what has changed, the next backup is a full one
 // that says why.
 func TestBackupsThatMustBeFull(t *testing.T) {

@@ -93,10 +93,42 @@ func (d *domain) restorable(folder string, o hypervisor.RestoreOptions) (done bo
 	if file == d.image() {
 		return false, fmt.Errorf("it has those files: there is nothing to restore: %w", hypervisor.ErrInvalidState)
 	}
+	if whose := d.buildsUpon(file); whose != "" {
+		return false, fmt.Errorf("%s is built upon %s, to which the domain would write: %w", whose, file, hypervisor.ErrInvalidState)
+	}
 	if _, ok := s.aside[file]; !ok {
 		return false, fmt.Errorf("%s is gone: %w", file, hypervisor.ErrDamaged)
 	}
 	return false, nil
+}
+
+// buildsUpon says what would change with a file; empty: nothing. The VM's lock is
+// held.
+func (d *domain) buildsUpon(file string) string {
+	all := slices.Clone(d.snapshots)
+	for _, s := range d.shelves {
+		all = append(all, s.snapshots...)
+	}
+	for _, s := range all {
+		if s.External && s.file == file || slices.Contains(s.chain[1:], file) {
+			return fmt.Sprintf("snapshot %q", s.Name)
+		}
+	}
+	if slices.Contains(d.files()[1:], file) {
+		return "the disk of the domain"
+	}
+	return d.vm.stored.upon(file, "")
+}
+
+// upon names a backup, but for that one, which keeps a file that is built upon this
+// one; empty: none does.
+func (s *storage) upon(file, but string) string {
+	for _, other := range s.backups {
+		if other.Kept && other.Name != but && slices.Index(s.aside[other.Disks[0].File].chain, file) > 0 {
+			return fmt.Sprintf("what backup %q keeps", other.Name)
+		}
+	}
+	return ""
 }
 
 // putAside leaves the disk where it is, for others to be used. The VM's lock is
@@ -134,6 +166,29 @@ func (d *domain) shelved() int {
 	return n
 }
 
+// dropShelved forgets a snapshot in files that the domain does not use.
+func (d *domain) dropShelved(name string) error {
+	for file, on := range d.shelves {
+		i := slices.IndexFunc(on.snapshots, func(s *snapshot) bool { return s.Name == name })
+		if i < 0 {
+			continue
+		}
+		gone := on.snapshots[i]
+		on.snapshots = slices.Delete(slices.Clone(on.snapshots), i, i+1)
+		for _, other := range on.snapshots {
+			if other.Parent == name {
+				other.Parent = gone.Parent
+			}
+		}
+		if on.onSnapshot == gone {
+			on.onSnapshot = nil
+		}
+		d.shelves[file] = on
+		return nil
+	}
+	return hypervisor.ErrNoSnapshot
+}
+
 // DeleteBackup implements [hypervisor.Host].
 func (h *host) DeleteBackup(ctx context.Context, where, uuid, name string) error {
 	what := fmt.Sprintf("delete backup %q", name)
@@ -157,6 +212,9 @@ func (s *storage) remove(folder, name string, d *domain) error {
 	file := b.Disks[0].File
 	if d != nil && slices.Contains(d.files(), file) {
 		return fmt.Errorf("the domain uses its file %s: %w", file, hypervisor.ErrInvalidState)
+	}
+	if whose := s.upon(file, name); b.Kept && whose != "" {
+		return fmt.Errorf("%s is built upon %s: delete that one first: %w", whose, file, hypervisor.ErrInvalidState)
 	}
 	s.backups = slices.DeleteFunc(s.backups, func(other *backup) bool { return other == b })
 	// Who undoes a restore and restores again has kept it twice.

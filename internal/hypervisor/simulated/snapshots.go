@@ -271,7 +271,7 @@ func (h *host) DeleteSnapshot(ctx context.Context, uuid, name string) error {
 func (d *domain) deleteSnapshot(name string) error {
 	s := d.findSnapshot(name)
 	if s == nil {
-		return hypervisor.ErrNoSnapshot
+		return d.dropShelved(name)
 	}
 	active, inUse := d.state.Active(), slices.Contains(d.files(), s.layer)
 	switch at := slices.Index(d.files(), s.file); {
