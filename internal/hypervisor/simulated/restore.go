@@ -131,6 +131,16 @@ func (s *storage) upon(file, but string) string {
 	return ""
 }
 
+// layUpon: a layer was made upon a file. If that is a backup that was kept, it can be
+// had back when nothing is built upon it any more.
+func (v *vm) layUpon(file string, was disk) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if slices.ContainsFunc(v.stored.backups, func(b *backup) bool { return b.Kept && b.Disks[0].File == file }) {
+		v.stored.aside[file] = was
+	}
+}
+
 // putAside leaves the disk where it is, for others to be used. The VM's lock is
 // held, as in takeBack.
 func (d *domain) putAside() {

@@ -165,6 +165,7 @@ func (d *domain) createSnapshot(o hypervisor.SnapshotOptions) (*snapshot, error)
 	if s.External {
 		s.layer = layerFile(s.file, s.Name)
 		d.chain = append([]string{s.layer}, s.chain...)
+		d.vm.layUpon(s.file, disk{content: s.kept, chain: s.chain})
 	}
 	if s.Memory {
 		d.keepMemory(s)
