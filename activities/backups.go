@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	"holdfast/internal/annotation"
@@ -98,8 +97,7 @@ func (a *Activities) createBackup(ctx context.Context, h hypervisor.Host, in con
 	}
 	made, err := h.CreateBackup(ctx, in.VM.UUID, o)
 	if o.Quiesce && errors.Is(err, hypervisor.ErrNoAgent) {
-		out.Note = "no guest agent answers, so that its file systems were not frozen: it is as after a power cut"
-		o.Quiesce = false
+		out.Note, o.Quiesce = notFrozen, false
 		made, err = h.CreateBackup(ctx, in.VM.UUID, o)
 	}
 	if err != nil {
@@ -155,7 +153,7 @@ func (a *Activities) deleteBackup(ctx context.Context, h hypervisor.Host, in con
 		return err
 	}
 	err := h.DeleteBackup(ctx, out.In, in.VM.UUID, in.Name)
-	if errors.Is(err, hypervisor.ErrNoBackup) && activity.IsActivity(ctx) && activity.GetInfo(ctx).Attempt > 1 {
+	if errors.Is(err, hypervisor.ErrNoBackup) && triedBefore(ctx) {
 		out.Already = true // by a worker that died
 		return nil
 	}

@@ -48,6 +48,9 @@ func (a *Activities) Snapshot(ctx context.Context, in contract.SnapshotInput) (c
 	return out, nil
 }
 
+// notFrozen is the note on a snapshot or a backup of a guest without an agent.
+const notFrozen = "no guest agent answers, so that its file systems were not frozen: it is as after a power cut"
+
 // createSnapshot makes one, unless it is there: a worker may have died after it.
 func (a *Activities) createSnapshot(ctx context.Context, h hypervisor.Host, in contract.SnapshotInput, out *contract.SnapshotReply) error {
 	o := hypervisor.SnapshotOptions{Name: in.Name, Description: in.Description, Memory: in.Memory, External: in.External}
@@ -66,8 +69,7 @@ func (a *Activities) createSnapshot(ctx context.Context, h hypervisor.Host, in c
 	o.Quiesce = running(at) && !in.Memory && !in.NoFreeze
 	_, err = h.CreateSnapshot(ctx, in.VM.UUID, o)
 	if o.Quiesce && errors.Is(err, hypervisor.ErrNoAgent) {
-		out.Note = "no guest agent answers, so that its file systems were not frozen: it is as after a power cut"
-		o.Quiesce = false
+		out.Note, o.Quiesce = notFrozen, false
 		_, err = h.CreateSnapshot(ctx, in.VM.UUID, o)
 	}
 	return err
@@ -75,11 +77,16 @@ func (a *Activities) createSnapshot(ctx context.Context, h hypervisor.Host, in c
 
 func (a *Activities) deleteSnapshot(ctx context.Context, h hypervisor.Host, in contract.SnapshotInput, out *contract.SnapshotReply) error {
 	err := h.DeleteSnapshot(ctx, in.VM.UUID, in.Name)
-	if errors.Is(err, hypervisor.ErrNoSnapshot) && activity.IsActivity(ctx) && activity.GetInfo(ctx).Attempt > 1 {
+	if errors.Is(err, hypervisor.ErrNoSnapshot) && triedBefore(ctx) {
 		out.Already = true // by a worker that died
 		return nil
 	}
 	return err
+}
+
+// triedBefore reports that this was begun before, and may have been done.
+func triedBefore(ctx context.Context) bool {
+	return activity.IsActivity(ctx) && activity.GetInfo(ctx).Attempt > 1
 }
 
 // snapshots are those of a VM, oldest first.

@@ -87,6 +87,14 @@ func (a *app) limited(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, a.timeout)
 }
 
+// unlimited lets what comes next take its time, unless --timeout is given. It is for
+// when the hosts have been asked: then there is a worker that will answer.
+func (a *app) unlimited(cmd *cobra.Command) {
+	if !cmd.Flags().Changed("timeout") {
+		a.timeout = 0
+	}
+}
+
 // connected does something with a connection to Temporal that is known to work.
 func (a *app) connected(ctx context.Context, do func(*starter.Client) error) error {
 	o := a.dialOptions()

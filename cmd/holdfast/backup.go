@@ -65,21 +65,15 @@ is interrupted, and begins anew on another worker if its worker dies.`,
 		Args:              wants("VM"),
 		ValidArgsFunction: a.completeVMs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.in.Name == "" {
-				f.in.Name = "manual-" + time.Now().UTC().Format("20060102-150405")
-			}
+			f.in.Name = orManual(f.in.Name)
 			return a.backup(cmd, args[0], f)
 		},
 	}
 	a.hostFlag(cmd, &f.vmFlags)
-	cmd.Flags().StringVar(&f.in.Name, "name", "", "what to `call` it; default manual- and the time")
-	cmd.Flags().StringVar(&f.in.Description, "description", "", "a `text` to find it by later")
+	nameFlags(cmd, &f.in.Name, &f.in.Description)
 	cmd.Flags().BoolVar(&f.in.Full, "full", false, "copy everything, and build upon no earlier backup")
 	cmd.Flags().BoolVar(&f.in.NoFreeze, "no-freeze", false, "do not freeze the guest's file systems for the moment")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be made and where, and make nothing")
-	for _, flag := range []string{"name", "description"} {
-		must(cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions))
-	}
 	return cmd
 }
 
@@ -241,8 +235,8 @@ func (a *app) askBackup(cmd *cobra.Command, ref string, f backupFlags) (req cont
 		ask.Verb = contract.BackupList
 	}
 	long := ask.Verb == contract.BackupCreate || ask.Verb == contract.BackupCheck
-	if long && !cmd.Flags().Changed("timeout") {
-		a.timeout = 0 // the hosts have been asked: there is a worker
+	if long {
+		a.unlimited(cmd)
 	}
 	err = a.ask(cmd, fmt.Sprintf("%s backups of %s", ask.Verb, found.VM), func(ctx context.Context, c *starter.Client) (err error) {
 		reply, err = c.Backup(ctx, ask)
@@ -297,7 +291,7 @@ func backupReply(w io.Writer, req contract.BackupRequest, reply contract.BackupR
 			targets[j] = d.Target
 		}
 		rows[i] = []string{
-			b.Name, b.Created.UTC().Format("2006-01-02 15:04:05 MST"), backupKind(b), backupSize(b.Bytes()),
+			b.Name, clockUTC(b.Created), backupKind(b), backupSize(b.Bytes()),
 			orNone(strings.Join(targets, ",")), orNone(b.Parent), b.Description,
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/contract"
 	"holdfast/internal/fault"
 	"holdfast/starter"
 )
@@ -37,6 +38,28 @@ func (a *app) completion(cmd *cobra.Command, typed string, words func(context.Co
 	return fitting, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeNames completes with what the site has, as hosts say now.
+func (a *app) completeNames(cmd *cobra.Command, typed string, names func(contract.InventoryResult) []string) ([]string, cobra.ShellCompDirective) {
+	return a.completion(cmd, typed, func(ctx context.Context, c *starter.Client) ([]string, error) {
+		inv, err := c.Inventory(ctx, a.site)
+		return names(inv), err
+	})
+}
+
+func vmNames(inv contract.InventoryResult) (names []string) {
+	for _, v := range inv.VMs {
+		names = append(names, v.VM.String())
+	}
+	return names
+}
+
+func hostNames(inv contract.InventoryResult) (names []string) {
+	for _, h := range inv.Hosts {
+		names = append(names, h.Name)
+	}
+	return names
+}
+
 func (a *app) completeVMs(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -45,26 +68,12 @@ func (a *app) completeVMs(cmd *cobra.Command, args []string, typed string) ([]st
 }
 
 func (a *app) completeVMFlag(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return a.completion(cmd, typed, func(ctx context.Context, c *starter.Client) ([]string, error) {
-		inv, err := c.Inventory(ctx, a.site)
-		var names []string
-		for _, v := range inv.VMs {
-			names = append(names, v.VM.String())
-		}
-		return names, err
-	})
+	return a.completeNames(cmd, typed, vmNames)
 }
 
 // completeHosts completes a flag.
 func (a *app) completeHosts(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return a.completion(cmd, typed, func(ctx context.Context, c *starter.Client) ([]string, error) {
-		inv, err := c.Inventory(ctx, a.site)
-		var names []string
-		for _, h := range inv.Hosts {
-			names = append(names, h.Name)
-		}
-		return names, err
-	})
+	return a.completeNames(cmd, typed, hostNames)
 }
 
 // completeHost completes the only argument.
@@ -80,16 +89,8 @@ func (a *app) completeVMOrHost(cmd *cobra.Command, args []string, typed string) 
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return a.completion(cmd, typed, func(ctx context.Context, c *starter.Client) ([]string, error) {
-		inv, err := c.Inventory(ctx, a.site)
-		var names []string
-		for _, h := range inv.Hosts {
-			names = append(names, h.Name)
-		}
-		for _, v := range inv.VMs {
-			names = append(names, v.VM.String())
-		}
-		return names, err
+	return a.completeNames(cmd, typed, func(inv contract.InventoryResult) []string {
+		return append(hostNames(inv), vmNames(inv)...)
 	})
 }
 

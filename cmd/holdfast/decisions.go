@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -120,10 +121,7 @@ func approval(inc contract.Incident, p *contract.Proposal) string {
 	case p.Escalated:
 		text += ", and nobody answered in time"
 	case !p.Until.IsZero():
-		then := p.Then
-		if then == "" {
-			then = ladder.FallbackEscalate
-		}
+		then := cmp.Or(p.Then, ladder.FallbackEscalate)
 		text += fmt.Sprintf("; at %s: %s", p.Until.UTC().Format("15:04:05 MST"), then)
 	}
 	if p.Why != inc.Why {

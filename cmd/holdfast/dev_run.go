@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (a *app) dev(ctx context.Context, site *config.Site, f devFlags) (err error
 		return nil
 	})
 	temporal, err := client.NewLazyClient(client.Options{
-		HostPort: server.Address, Namespace: orElse(a.namespace, client.DefaultNamespace),
+		HostPort: server.Address, Namespace: cmp.Or(a.namespace, client.DefaultNamespace),
 		Logger: telemetry.TemporalLogger(log), MetricsHandler: metrics.TemporalHandler(),
 	})
 	if err != nil {
@@ -75,7 +76,7 @@ func (a *app) dev(ctx context.Context, site *config.Site, f devFlags) (err error
 	if site.Evidence.Dir == "" {
 		site.Evidence.Dir = filepath.Join(f.data, "evidence")
 	}
-	r := role{site: site, listen: orElse(f.listen, site.Listen.Worker), temporal: temporal, namespace: orElse(a.namespace, client.DefaultNamespace), metrics: metrics, log: log}
+	r := role{site: site, listen: cmp.Or(f.listen, site.Listen.Worker), temporal: temporal, namespace: cmp.Or(a.namespace, client.DefaultNamespace), metrics: metrics, log: log}
 	err = a.devRoles(ctx, all, r, world, server, f)
 	return errors.Join(err, all.stop())
 }
@@ -213,7 +214,7 @@ func (b banner) next() []string {
 	} else if t.Namespace != b.namespace {
 		lines = append(lines, "export TEMPORAL_NAMESPACE="+b.namespace)
 	}
-	if s := orElse(os.Getenv("HOLDFAST_SITE"), "default"); s != b.site {
+	if s := cmp.Or(os.Getenv("HOLDFAST_SITE"), "default"); s != b.site {
 		lines = append(lines, "export HOLDFAST_SITE="+b.site)
 	}
 	lines = append(lines, "holdfast vm list")

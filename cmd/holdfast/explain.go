@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -56,9 +57,9 @@ func explanation(w io.Writer, x contract.ExplainResult) {
 		state += " (" + x.Reason + ")"
 	}
 	if x.Subject == fault.SubjectHost {
-		fmt.Fprintf(w, "host %s: %s\n\n", x.Host, orElse(state, "not seen yet"))
+		fmt.Fprintf(w, "host %s: %s\n\n", x.Host, cmp.Or(state, "not seen yet"))
 	} else {
-		fmt.Fprintf(w, "%s on %s: %s\n\n", x.VM, orElse(x.Host, "no host"), orElse(state, "not seen yet"))
+		fmt.Fprintf(w, "%s on %s: %s\n\n", x.VM, cmp.Or(x.Host, "no host"), cmp.Or(state, "not seen yet"))
 	}
 	columns(w, nil, explanationHead(x))
 	sightingTable(w, x.Seen, x.At)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -100,7 +101,7 @@ func (a *app) listFaults(cmd *cobra.Command, in contract.FaultsInput) error {
 func (a *app) warnOfBlindness(out contract.FaultsResult) {
 	for _, h := range out.Hosts {
 		if !h.Connected {
-			a.warn("%s does not reach host %s: %s", out.Monitor, h.Host, orElse(h.Error, "not tried yet"))
+			a.warn("%s does not reach host %s: %s", out.Monitor, h.Host, cmp.Or(h.Error, "not tried yet"))
 		}
 	}
 	if out.Left > 0 {

@@ -79,10 +79,8 @@ func (a *app) incidentActCommand(d deed) *cobra.Command {
 			return a.act(cmd, args[0], contract.Act{Verb: d.verb, By: me(), Why: f.reason, Rung: ladder.Rung(f.step)}, f)
 		},
 	}
-	cmd.Flags().StringVar(&f.reason, "reason", "", "`why`, for the incident's record")
-	cmd.Flags().BoolVar(&f.watch, "watch", false, "follow the incident until it closes or needs a person")
+	incidentFlags(cmd, &f.reason, &f.watch)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what it would be told, and where it stands, and tell it nothing")
-	must(cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions))
 	if d.verb == contract.VerbApprove {
 		cmd.Flags().StringVar(&f.step, "as-step", "", "the `rung` to climb instead of the one that was proposed")
 		must(cmd.RegisterFlagCompletionFunc("as-step", completeRungs))

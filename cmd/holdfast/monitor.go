@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/config"
@@ -26,7 +28,7 @@ is who has tried every host once and gets reports through.`,
 		Args:              wants("SITEFILE"),
 		ValidArgsFunction: completeSiteFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			address := func(site *config.Site) string { return orElse(listen, site.Listen.Monitor) }
+			address := func(site *config.Site) string { return cmp.Or(listen, site.Listen.Monitor) }
 			return a.serveRole(cmd, "monitor", args[0], address, func(r role) (runner, error) { return r.monitor() })
 		},
 	}

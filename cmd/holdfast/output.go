@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -116,12 +117,7 @@ func columns(w io.Writer, heads []string, rows [][]string) {
 }
 
 // orNone is for a cell that would be empty.
-func orNone(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func orNone(s string) string { return cmp.Or(s, "-") }
 
 // clock is a moment in a table: local time, to the second.
 func clock(t time.Time) string {
@@ -130,6 +126,9 @@ func clock(t time.Time) string {
 	}
 	return t.Local().Format("2006-01-02 15:04:05")
 }
+
+// clockUTC is a moment in UTC, as the names have it that Holdfast makes up.
+func clockUTC(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
 
 // span is a duration for people: as exact as it matters at its length.
 func span(d time.Duration) string {

@@ -16,13 +16,8 @@ import (
 // leave the stage in which it waited for a person.
 const retryPatience = 10 * time.Second
 
-type recoverFlags struct {
-	reason, host  string
-	watch, dryRun bool
-}
-
 func (a *app) recoverCommand() *cobra.Command {
-	var f recoverFlags
+	var f vmFlags
 	cmd := &cobra.Command{
 		Use:   "recover VM",
 		Short: "Repair a VM now",
@@ -51,16 +46,13 @@ With --watch the exit code is that of holdfast incident watch.`,
 			return a.recover(cmd, args[0], f)
 		},
 	}
-	cmd.Flags().StringVar(&f.reason, "reason", "", "`why`, for the incident's record")
-	cmd.Flags().StringVar(&f.host, "host", "", "the `host` that the VM is on")
-	cmd.Flags().BoolVar(&f.watch, "watch", false, "follow the incident until it closes or needs a person")
+	a.hostFlag(cmd, &f)
+	incidentFlags(cmd, &f.reason, &f.watch)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what the hosts say of the VM, and ask for nothing")
-	must(cmd.RegisterFlagCompletionFunc("host", a.completeHosts))
-	must(cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions))
 	return cmd
 }
 
-func (a *app) recover(cmd *cobra.Command, ref string, f recoverFlags) error {
+func (a *app) recover(cmd *cobra.Command, ref string, f vmFlags) error {
 	inv, err := a.inventory(cmd, f.host)
 	if err != nil {
 		return err

@@ -86,9 +86,7 @@ The snapshot goes on if this command is interrupted, or runs out of --timeout.`,
 		Args:              wants("VM"),
 		ValidArgsFunction: a.completeVMs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.in.Name == "" {
-				f.in.Name = "manual-" + time.Now().UTC().Format("20060102-150405")
-			}
+			f.in.Name = orManual(f.in.Name)
 			if f.in.Memory && f.in.External {
 				return usage(cmd, "--memory is kept inside of the images: leave --external out")
 			}
@@ -96,15 +94,11 @@ The snapshot goes on if this command is interrupted, or runs out of --timeout.`,
 		},
 	}
 	a.hostFlag(cmd, &f.vmFlags)
-	cmd.Flags().StringVar(&f.in.Name, "name", "", "what to `call` it; default manual- and the time")
-	cmd.Flags().StringVar(&f.in.Description, "description", "", "a `text` to find it by later")
+	nameFlags(cmd, &f.in.Name, &f.in.Description)
 	cmd.Flags().BoolVar(&f.in.Memory, "memory", false, "keep the guest's memory, too")
 	cmd.Flags().BoolVar(&f.in.External, "external", false, "make a layer also of a VM that is shut off")
 	cmd.Flags().BoolVar(&f.in.NoFreeze, "no-freeze", false, "do not freeze the guest's file systems for the moment")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be made, and make nothing")
-	for _, flag := range []string{"name", "description"} {
-		must(cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions))
-	}
 	return cmd
 }
 
@@ -177,24 +171,33 @@ func (a *app) snapshot(cmd *cobra.Command, ref string, f snapshotFlags) error {
 }
 
 func (a *app) askSnapshot(cmd *cobra.Command, ref string, f snapshotFlags) (req contract.SnapshotRequest, reply contract.SnapshotReply, err error) {
-	found, err := a.findVM(cmd, ref, f.vmFlags)
-	if err != nil {
+	if req, err = a.snapshotRequest(cmd, ref, f); err != nil {
 		return req, reply, err
 	}
-	f.in.VM, f.in.Host = found.VM, found.Host
-	req = contract.SnapshotRequest{Site: a.site, By: me(), Why: f.reason, SnapshotInput: f.in}
 	ask := req
 	if f.dryRun {
 		ask.Verb = contract.SnapshotList
 	}
-	err = a.ask(cmd, fmt.Sprintf("%s snapshots of %s", ask.Verb, found.VM), func(ctx context.Context, c *starter.Client) (err error) {
-		reply, err = c.Snapshot(ctx, ask)
-		return err
-	})
+	reply, err = a.sendSnapshotRequest(cmd, fmt.Sprintf("%s snapshots of %s", ask.Verb, req.VM), ask)
 	if err == nil && f.dryRun && f.in.Verb != contract.SnapshotCreate {
 		reply.Snapshots, err = onlySnapshot(reply.Snapshots, req)
 	}
 	return req, reply, err
+}
+
+// snapshotRequest is what is asked of the guardian of the VM that ref means.
+func (a *app) snapshotRequest(cmd *cobra.Command, ref string, f snapshotFlags) (contract.SnapshotRequest, error) {
+	found, err := a.findVM(cmd, ref, f.vmFlags)
+	f.in.VM, f.in.Host = found.VM, found.Host
+	return contract.SnapshotRequest{Site: a.site, By: me(), Why: f.reason, SnapshotInput: f.in}, err
+}
+
+func (a *app) sendSnapshotRequest(cmd *cobra.Command, what string, req contract.SnapshotRequest) (reply contract.SnapshotReply, err error) {
+	err = a.ask(cmd, what, func(ctx context.Context, c *starter.Client) (err error) {
+		reply, err = c.Snapshot(ctx, req)
+		return err
+	})
+	return reply, err
 }
 
 func onlySnapshot(have []contract.Snapshot, req contract.SnapshotRequest) ([]contract.Snapshot, error) {
@@ -227,7 +230,7 @@ func snapshotReply(w io.Writer, req contract.SnapshotRequest, reply contract.Sna
 	}
 	rows := make([][]string, len(reply.Snapshots))
 	for i, s := range reply.Snapshots {
-		rows[i] = []string{s.Name, s.Created.UTC().Format("2006-01-02 15:04:05 MST"), snapshotKind(s), strings.Join(s.Disks, ","), orNone(s.Parent), s.Description}
+		rows[i] = []string{s.Name, clockUTC(s.Created), snapshotKind(s), strings.Join(s.Disks, ","), orNone(s.Parent), s.Description}
 	}
 	columns(w, []string{"NAME", "MADE", "KIND", "DISKS", "AFTER", "DESCRIPTION"}, rows)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -10,7 +9,6 @@ import (
 
 	"holdfast/internal/contract"
 	"holdfast/internal/retention"
-	"holdfast/starter"
 )
 
 // pruning is what snapshot prune prints for programs.
@@ -66,20 +64,15 @@ pruned: it might want just that. If one cannot be pruned the exit code is 1.`,
 }
 
 func (a *app) prune(cmd *cobra.Command, ref string, f snapshotFlags, turn contract.TurnInput) error {
-	found, err := a.findVM(cmd, ref, f.vmFlags)
+	f.in.Turn = &turn
+	req, err := a.snapshotRequest(cmd, ref, f)
 	if err != nil {
 		return err
 	}
-	f.in.VM, f.in.Host, f.in.Turn = found.VM, found.Host, &turn
-	req := contract.SnapshotRequest{Site: a.site, By: me(), SnapshotInput: f.in}
-	var reply contract.SnapshotReply
-	if !turn.DryRun && !cmd.Flags().Changed("timeout") {
-		a.timeout = 0 // the hosts have been asked: there is a worker
+	if !turn.DryRun {
+		a.unlimited(cmd)
 	}
-	err = a.ask(cmd, fmt.Sprintf("pruning snapshots of %s", found.VM), func(ctx context.Context, c *starter.Client) (err error) {
-		reply, err = c.Snapshot(ctx, req)
-		return err
-	})
+	reply, err := a.sendSnapshotRequest(cmd, fmt.Sprintf("pruning snapshots of %s", req.VM), req)
 	if err != nil {
 		return err
 	}
@@ -87,7 +80,7 @@ func (a *app) prune(cmd *cobra.Command, ref string, f snapshotFlags, turn contra
 		return fmt.Errorf("the worker of site %s is of an older release, and prunes nothing", a.site)
 	}
 	out := pruning{
-		VM: found.VM.String(), Host: found.Host, DryRun: turn.DryRun, Keep: reply.Turn.Rule, Snapshots: emptyNotNull(reply.Turn.Plan),
+		VM: req.VM.String(), Host: req.Host, DryRun: turn.DryRun, Keep: reply.Turn.Rule, Snapshots: emptyNotNull(reply.Turn.Plan),
 		Pruned: emptyNotNull(reply.Turn.Pruned), NotPruned: emptyNotNull(reply.Turn.NotPruned),
 	}
 	if err := a.print(out, func(w io.Writer) { pruneTable(w, out) }); err != nil {
@@ -116,7 +109,7 @@ func pruneTable(w io.Writer, p pruning) {
 		default:
 			what = "is left"
 		}
-		rows[i] = []string{s.Name, s.Created.UTC().Format("2006-01-02 15:04:05 MST"), what, s.Why}
+		rows[i] = []string{s.Name, clockUTC(s.Created), what, s.Why}
 	}
 	columns(w, []string{"NAME", "MADE", "KEEP " + p.Keep, "WHY"}, rows)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/contract"
-	"holdfast/starter"
 )
 
 func (a *app) snapshotVerifyCommand() *cobra.Command {
@@ -68,35 +66,22 @@ func checkWithin(cmd *cobra.Command, within time.Duration) error {
 
 // snapshotVerify prints the finding also of one that does not boot.
 func (a *app) snapshotVerify(cmd *cobra.Command, ref string, f snapshotFlags) error {
-	found, err := a.findVM(cmd, ref, f.vmFlags)
+	req, err := a.snapshotRequest(cmd, ref, f)
 	if err != nil {
 		return err
 	}
-	f.in.VM, f.in.Host = found.VM, found.Host
-	req := contract.SnapshotRequest{Site: a.site, By: me(), SnapshotInput: f.in}
-	a.waitForTrial(cmd)
-	a.hint("boots a copy of %s on %s from snapshot %s, without network, and waits up to %s for its guest", found.VM, found.Host, req.Name, req.Within)
-	var reply contract.SnapshotReply
-	err = a.ask(cmd, fmt.Sprintf("verify snapshot %s of %s", req.Name, found.VM), func(ctx context.Context, c *starter.Client) (err error) {
-		reply, err = c.Snapshot(ctx, req)
-		return err
-	})
+	a.unlimited(cmd)
+	a.hint("boots a copy of %s on %s from snapshot %s, without network, and waits up to %s for its guest", req.VM, req.Host, req.Name, req.Within)
+	reply, err := a.sendSnapshotRequest(cmd, fmt.Sprintf("verify snapshot %s of %s", req.Name, req.VM), req)
 	switch {
 	case outOfTime(err):
 		return fmt.Errorf("%w; the trial goes on, and ends by itself", err)
 	case err != nil:
 		return err
 	case reply.Trial == nil:
-		return fmt.Errorf("the guardian of %s is of an older release that knows no trials: update the workers of the site", found.VM)
+		return fmt.Errorf("the guardian of %s is of an older release that knows no trials: update the workers of the site", req.VM)
 	}
 	return a.printTrial(reply, fmt.Sprintf("%s: snapshot %s on %s", req.VM, req.Name, req.Host), *reply.Trial)
-}
-
-// waitForTrial: a trial takes its time, unless the person says how much.
-func (a *app) waitForTrial(cmd *cobra.Command) {
-	if !cmd.Flags().Changed("timeout") {
-		a.timeout = 0 // the hosts have been asked: there is a worker
-	}
 }
 
 // printTrial prints the finding, and returns an error if it does not boot.

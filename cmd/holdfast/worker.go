@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/config"
@@ -30,18 +32,11 @@ over.`,
 		Args:              wants("SITEFILE"),
 		ValidArgsFunction: completeSiteFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			address := func(site *config.Site) string { return orElse(listen, site.Listen.Worker) }
+			address := func(site *config.Site) string { return cmp.Or(listen, site.Listen.Worker) }
 			return a.serveRole(cmd, "worker", args[0], address, func(r role) (runner, error) { return r.worker(nil) })
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`host:port` for metrics and health, instead of the file's; port 0 takes a free one")
 	must(cmd.RegisterFlagCompletionFunc("listen", cobra.NoFileCompletions))
 	return cmd
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
