@@ -9,8 +9,9 @@ import (
 
 // Injector breaks and mends things in a simulated site.
 type Injector interface {
-	// Inject does one of the actions of contract.SimFaultInput and says what it did.
-	Inject(action, target string, count int) (string, error)
+	// InjectOn does one of the actions of contract.SimFaultInput and says what it did;
+	// host is its On.
+	InjectOn(action, target, host string, count int) (string, error)
 }
 
 // SimulateFault breaks something in a simulated site; on a real one it refuses.
@@ -18,7 +19,7 @@ func (a *Activities) SimulateFault(_ context.Context, in contract.SimFaultInput)
 	if a.opts.Injector == nil {
 		return contract.SimFaultResult{}, badInput("site %s is real: `holdfast sim` only works with `holdfast dev --simulated`", a.opts.Site)
 	}
-	done, err := a.opts.Injector.Inject(in.Action, in.Target, in.Count)
+	done, err := a.opts.Injector.InjectOn(in.Action, in.Target, in.On, in.Count)
 	if err != nil {
 		return contract.SimFaultResult{}, badInput("%s", err)
 	}

@@ -108,6 +108,7 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"sim load VM1":                            "wants PERCENT",
 		"sim fail-starts VM1 some":                "write a number, or all",
 		"sim fail-backups VM1 some":               "write a number, or all",
+		"sim fail-backups VM1 --on A":             "unknown flag: --on",
 		"sim fail-restores":                       "wants VM",
 		"sim damage-backups":                      "wants VM",
 		"dev":                                     "wants a SITEFILE, or --simulated",

@@ -82,8 +82,13 @@ func (a *app) simFail(s simAction) *cobra.Command {
 		Args:              wants("VM", "[N]"),
 		ValidArgsFunction: a.completeVMs,
 	}
+	on := ""
+	if s.on {
+		cmd.Flags().StringVar(&on, "on", "", "on this `host` only")
+		must(cmd.RegisterFlagCompletionFunc("on", a.completeHosts))
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in := contract.SimFaultInput{Action: s.action, Target: args[0], Count: 1}
+		in := contract.SimFaultInput{Action: s.action, Target: args[0], On: on, Count: 1}
 		switch {
 		case len(args) < 2:
 		case args[1] == "all":

@@ -12,17 +12,19 @@ type simAction struct {
 	some        string
 	short, long string
 	example     string // if there is more to show than the command
+	on          bool   // it can be about one host
 }
 
 // simFailures are the actions whose count is how often something fails.
 var simFailures = []simAction{
-	{action: contract.SimFailStarts, target: "VM", short: "Let the next starts of a VM fail",
+	{action: contract.SimFailStarts, target: "VM", on: true, short: "Let the next starts of a VM fail",
 		long: `Let the next N starts of a VM fail, as with a disk that is not there: 1 if N is left
-out, every one if it is "all", none if it is 0. After too many failures within a
-time Holdfast stops and asks a person.`,
+out, every one if it is "all", none if it is 0. With --on it is about those on one host.
+After too many failures within a time Holdfast stops and asks a person.`,
 		example: `  holdfast sim fail-starts VM2 all && holdfast sim kill VM2
   holdfast incident watch VM2 --wait 30s                     # exit code 3: needs a person
-  holdfast sim fail-starts VM2 0 && holdfast recover VM2 --watch`},
+  holdfast sim fail-starts VM2 0 && holdfast recover VM2 --watch
+  holdfast sim fail-starts VM1 all --on A                    # on another host it starts`},
 	{action: contract.SimFailSnapshots, target: "VM", short: "Let the next snapshots of a VM fail",
 		long: `Let the next N snapshots of a VM fail for want of room: 1 if N is left out, every one
 if it is "all", none if it is 0. A repair that would put the VM back to a snapshot

@@ -160,6 +160,8 @@ type SimFaultInput struct {
 	// reverts, backups and restores for theirs: negative is all of them, 0 none. Of other actions it is seconds (SimSkewClock),
 	// milliseconds (SimSlowDisk), packets a second (SimDropPackets), or a percentage.
 	Count int `json:"count,omitempty"`
+	// On is the host that it is about, for SimFailStarts; empty: all. Of no other action.
+	On string `json:"on,omitempty"`
 }
 
 // Actions of SimFaultInput, on a VM.

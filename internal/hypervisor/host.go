@@ -97,6 +97,7 @@ type Host interface {
 	Snapshots
 	Backups
 	Trials
+	Definitions
 
 	// Close drops the connection and ends everything that the Host started. It
 	// does not wait for a hypervisor that never answers.

@@ -28,7 +28,8 @@ type Fixture struct {
 	HostName string
 
 	// VM and Neighbour are persistent, and run on Host. VM has a guest agent, and a
-	// disk called vda that its guest writes to all the time.
+	// disk called vda that its guest writes to all the time; it has neither a snapshot
+	// nor a checkpoint, and is not started with its host. Other does not know it.
 	VM, Neighbour VM
 	Inside        Inside
 	Disk          Disk
@@ -38,6 +39,12 @@ type Fixture struct {
 	BackupPool string
 	// BackupFolder is an empty folder of Host that no storage pool has.
 	BackupFolder string
+	// SharedFolder is the folder of VM's disk: Host and Other both have it, and it is
+	// the same storage, so that VM can be started on Other. OwnFolder is one that both
+	// have, each its own.
+	SharedFolder, OwnFolder string
+	// Network is a virtual network of Host that is active; empty: it has none.
+	Network string
 
 	// Kill ends the QEMU of VM with SIGKILL.
 	Kill func(context.Context) error
@@ -121,6 +128,18 @@ var tests = []testCase{
 	{"EntangledSnapshots", testEntangledSnapshots},
 	{"SnapshotsOutliveLibvirtd", testSnapshotsOutliveLibvirtd},
 	{"SnapshotCatchesUp", testSnapshotCatchesUp},
+	{"Needs", testNeeds},
+	{"NeedsOfSnapshot", testNeedsOfSnapshot},
+	{"NeedsOfLostPool", testNeedsOfLostPool},
+	{"DefinitionsNetworks", testNetworks},
+	{"DefinitionsAutostart", testAutostart},
+	{"DefinitionsTakenElsewhere", testTakenElsewhere},
+	{"DefinitionsRefused", testDefinitionsRefused},
+	{"DefinitionsEnded", testDefinitionsEnded},
+	{"Marks", testMarks},
+	{"MarksRefused", testMarksRefused},
+	{"MarksOfLostPool", testMarksOfLostPool},
+	{"DefinitionsUndefine", testUndefine},
 	{"NoBackups", testNoBackups},
 	{"Backups", testBackups},
 	{"RestoreAndUndo", testRestoreAndUndo},
@@ -250,11 +269,16 @@ func (s *suite) poll(t *testing.T, ask func() (bool, any), message string, args 
 // events subscribes and reads up to the first ConnectionUp.
 func (s *suite) events(t *testing.T) <-chan hypervisor.Event {
 	t.Helper()
-	events, err := s.Host.Events(s.ctx)
+	return s.eventsOf(t, s.Host)
+}
+
+func (s *suite) eventsOf(t *testing.T, h hypervisor.Host) <-chan hypervisor.Event {
+	t.Helper()
+	events, err := h.Events(s.ctx)
 	require.NoError(t, err)
 	first := s.next(t, events)
 	require.Equal(t, hypervisor.EventConnectionUp, first.Kind, "the first event")
-	require.Equal(t, s.HostName, first.Host)
+	require.Equal(t, h.Name(), first.Host)
 	require.Empty(t, first.UUID)
 	return events
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	lv "libvirt.org/go/libvirt"
 
@@ -129,12 +130,17 @@ func buildsUpon(file string, snapshots []snapshot, chains []chained) string {
 
 // chainOf reads which files one is built upon, itself first, and how many bytes
 // all of them take. What is in a raw one says nothing: its guest has written it.
+// What is reached over the network ends it, and is there as the image names it. So
+// does a device that holds a raw image.
 func (h *Host) chainOf(ctx context.Context, doing, file, format string) (files []string, bytes uint64, err error) {
 	if format == "" {
 		format = "raw"
 	}
 	for file != "" && len(files) < longestChain {
 		files = append(files, file)
+		if !path.IsAbs(file) || format == "raw" && ofKernel(file) {
+			break
+		}
 		v, err := h.below(ctx, doing, file)
 		if err != nil {
 			return files, bytes, err
@@ -217,7 +223,8 @@ func factsOf(v *lv.StorageVol, file string) (volumeFacts, error) {
 	if err != nil {
 		return volumeFacts{}, err
 	}
-	if found.Upon != "" && !path.IsAbs(found.Upon) { // as seen from the file that names it
+	network := strings.Contains(found.Upon, "://") || strings.HasPrefix(found.Upon, "json:")
+	if found.Upon != "" && !path.IsAbs(found.Upon) && !network { // as seen from the file that names it
 		found.Upon = path.Join(path.Dir(file), found.Upon)
 	}
 	return volumeFacts{found.Upon, found.UponFormat.Type, info.Allocation}, nil

@@ -93,6 +93,9 @@ func (h *Host) useFolder(folder string, more int) int {
 func (l *link) reachFolder(folder string) (*place, error) {
 	for range mostPoolTries {
 		pool, err := l.conn.LookupStoragePoolByTargetPath(folder)
+		if hasCode(err, lv.ERR_NO_STORAGE_POOL) && ofKernel(folder) {
+			return nil, fmt.Errorf("the folder %s has devices in it, and no files: %w", folder, hypervisor.ErrNoPool)
+		}
 		if hasCode(err, lv.ERR_NO_STORAGE_POOL) {
 			pool, err = l.makePool(folder)
 			if hasCode(err, lv.ERR_OPERATION_FAILED) || hasCode(err, lv.ERR_STORAGE_POOL_BUILT) {
@@ -116,6 +119,12 @@ func (l *link) reachFolder(folder string) (*place, error) {
 		return p, err
 	}
 	return nil, fmt.Errorf("its storage pool comes and goes: %w", hypervisor.ErrNoPool)
+}
+
+// ofKernel: a file or folder there is no storage. libvirt opens all that is in the
+// folder of a pool, and who opens a watchdog has the machine rebooted.
+func ofKernel(file string) bool {
+	return slices.ContainsFunc([]string{"/dev/", "/proc/", "/sys/"}, func(top string) bool { return strings.HasPrefix(file+"/", top) })
 }
 
 func (l *link) makePool(folder string) (*lv.StoragePool, error) {
@@ -301,21 +310,27 @@ func forCopies(s *session) (lane, error)  { return s.copies, nil }
 // beside this pool. It may be refused while libvirt makes a volume in it, which
 // is no reason to give up. One that failed has stopped the pool.
 func (l *link) refresh(pool *lv.StoragePool) error {
+	_, err := l.refreshed(pool)
+	return err
+}
+
+// refreshed is refresh that says whether libvirt has looked.
+func (l *link) refreshed(pool *lv.StoragePool) (looked bool, err error) {
 	failed := pool.Refresh(0)
 	if failed == nil {
-		return nil
+		return true, nil
 	}
 	active, err := pool.IsActive()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if active {
-		return nil
+		return false, nil
 	}
 	if uuid, err := pool.GetUUIDString(); err == nil {
 		l.host.noteStopped(uuid, true)
 	}
-	return fmt.Errorf("its folder cannot be read, and libvirt has stopped the storage pool: %s: mount what is not mounted, and start it (virsh pool-start): %w", l.host.said(failed), hypervisor.ErrNoPool)
+	return false, fmt.Errorf("its folder cannot be read, and libvirt has stopped the storage pool: %s: mount what is not mounted, and start it (virsh pool-start): %w", l.host.said(failed), hypervisor.ErrNoPool)
 }
 
 // filesIn lists the files of a domain, by name.

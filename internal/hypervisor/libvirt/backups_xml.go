@@ -137,6 +137,7 @@ type volumeDocument struct {
 	UponFormat  struct {
 		Type string `xml:"type,attr"`
 	} `xml:"backingStore>format"`
+	Modified string `xml:"target>timestamps>mtime"` // seconds, a dot, nanoseconds
 }
 
 func parseVolume(text string) (volumeDocument, error) {

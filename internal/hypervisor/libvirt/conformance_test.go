@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,7 +81,8 @@ func (b *bench) fixture(t *testing.T) hosttest.Fixture {
 				return uint64(info.Size()), nil
 			},
 		},
-		Disk: b.disk(t),
+		Disk:         b.disk(t),
+		SharedFolder: "/var/lib/libvirt/images", OwnFolder: b.ownFolder(t), Network: b.network(t),
 		Pool: "images", BackupPool: b.backupPool(t), BackupFolder: t.TempDir(), DamageBackup: b.damage(t),
 		HangGuest: inject(lab.FaultHangGuest, "VM1"), UnhangGuest: inject(lab.FaultUnhangGuest, "VM1"),
 		FailDisk: b.fillDisk, MendDisk: inject(lab.FaultEmptyPool, "A"),
@@ -189,6 +191,27 @@ func (b *bench) backupPool(t *testing.T) string {
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	_, _ = b.Virsh(t.Context(), b.host, "pool-destroy", name) // of the fixture before; it is gone with that
 	b.virsh(t, "pool-create-as", name, "dir", "--target", dir)
+	return name
+}
+
+// ownFolder is one that each host has for itself, under the same path.
+func (b *bench) ownFolder(t *testing.T) string {
+	t.Helper()
+	for _, h := range b.Info().Hosts {
+		require.NoError(t, os.MkdirAll(filepath.Join(b.Info().Dir, "hosts", h.Name, "var-lib-libvirt", "own"), 0o755))
+	}
+	return "/var/lib/libvirt/own"
+}
+
+// network is a virtual network of the host that leads nowhere.
+func (b *bench) network(t *testing.T) string {
+	t.Helper()
+	const name = "lab-internal"
+	if !slices.Contains(strings.Fields(b.virsh(t, "net-list", "--name")), name) {
+		file := filepath.Join(t.TempDir(), "network.xml")
+		require.NoError(t, os.WriteFile(file, []byte("<network><name>"+name+"</name></network>"), 0o600))
+		b.virsh(t, "net-create", file)
+	}
 	return name
 }
 

@@ -84,6 +84,7 @@ func warmUp() {
 	warmUpSnapshots(conn, dom, pool)
 	warmUpBackups(conn, dom, pool)
 	warmUpTrials(conn, pool)
+	warmUpDefinitions(conn, dom)
 	_ = pool.Free()
 	_, _ = pool.GetName()
 	_, _ = pool.GetUUIDString()

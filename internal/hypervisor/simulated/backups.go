@@ -25,6 +25,8 @@ type storage struct {
 	aside   map[string]disk // disks that the VM had before a restore, by the file it wrote to
 	damaged map[string]bool // files of backups that are not what was written
 	since   tracking
+	layers  int                 // that reverts and restores have made
+	chains  map[string][]string // what each file is built upon, itself first; see layOut
 }
 
 // backup is one in a folder.

@@ -53,6 +53,7 @@ type Cluster struct {
 	byName   map[string]*machine
 	vms      []*vm
 	byVM     map[string]*vm // by name and by UUID
+	marks    marks
 }
 
 // vm is the identity of a VM, whichever hosts have it defined.
@@ -66,7 +67,9 @@ type vm struct {
 	mu         sync.Mutex
 	activeOn   []string // hosts where it is active; more than one is a disaster
 	starts     int
-	failStarts int // how many of the next starts fail; negative: all
+	failStarts int            // how many of the next starts fail; negative: all
+	failOn     map[string]int // the same, by the host that they are on
+	storedOn   string         // the host that alone reaches its disk; empty: all that share storage
 	copies     []TwoCopies
 	annotation string   // the latest; goes into its next definition
 	lostBy     *machine // the host that lost it last
@@ -111,7 +114,7 @@ func New(opts Options) *Cluster {
 	}
 	for i := range opts.Hosts {
 		m := newMachine(i, opts)
-		m.vms = c.byVM
+		m.vms, m.marks = c.byVM, &c.marks
 		c.machines = append(c.machines, m)
 		c.byName[m.name] = m
 	}
@@ -273,14 +276,18 @@ func (v *vm) annotated(element string) {
 	v.annotation = element
 }
 
-// takeStart counts a start and says whether it must fail.
-func (v *vm) takeStart() (fails bool) {
+// takeStart counts a start on a host and says whether it must fail.
+func (v *vm) takeStart(host string) (fails bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.starts++
-	if v.failStarts > 0 {
-		v.failStarts--
-		return true
+	there := v.failOn[host]
+	if there > 0 {
+		v.failOn[host]--
 	}
-	return v.failStarts < 0
+	everywhere := v.failStarts
+	if everywhere > 0 {
+		v.failStarts--
+	}
+	return there != 0 || everywhere != 0
 }

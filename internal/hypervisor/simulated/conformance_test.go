@@ -41,6 +41,7 @@ func TestConformance(t *testing.T) {
 				ReadMark: func(context.Context) (byte, error) { return c.DiskMark("VM1") },
 			},
 			Pool: simulated.PoolName, BackupPool: simulated.PoolName, BackupFolder: simulated.BackupFolder,
+			SharedFolder: "/var/lib/libvirt/images", OwnFolder: simulated.LocalFolder, Network: simulated.Network,
 			DamageBackup: func(_ context.Context, file string) error { return c.DamageFile("VM1", file) },
 			HangGuest:    on("VM1", c.HangGuest), UnhangGuest: on("VM1", c.UnhangGuest),
 			FailDisk: on("VM1", func(name string) error { return c.FailDisk(name, true) }), MendDisk: on("VM1", c.MendDisk),

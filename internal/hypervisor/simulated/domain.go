@@ -22,6 +22,7 @@ type domain struct {
 	annotation string
 	transient  bool     // the host forgets it when it stops
 	onTrial    *onTrial // nil: it is a VM
+	autostart  bool
 	counters   counters
 	guest      guest
 	badDisk    *hypervisor.DiskError // what every write of the guest ends in; nil: its disk is well
@@ -30,7 +31,6 @@ type domain struct {
 	snapshots  []*snapshot      // oldest first
 	onSnapshot *snapshot        // the current one
 	chain      []string         // files of its disk; see files
-	layers     int              // that reverts and restores have made
 	shelves    map[string]shelf // by the file that was written to
 }
 
@@ -63,7 +63,7 @@ func (d *domain) booted() guest { return guest{down: d.vm.onDisk().corrupt} }
 // start boots d as libvirt does: it is active, paused (starting up), from the
 // first moment, and runs or is shut off (failed) after the start latency.
 func (d *domain) start(done func(error)) {
-	fails := d.vm.takeStart()
+	fails, reached := d.vm.takeStart(d.on.name), d.on.reaches(d.vm)
 	d.life++
 	d.set(hypervisor.StatePaused, hypervisor.ReasonStartingUp)
 	d.vm.activated(d.on.name)
@@ -75,6 +75,9 @@ func (d *domain) start(done func(error)) {
 		case d.on.libvirtd == daemonDead:
 			d.stop(hypervisor.ReasonFailed) // the next libvirtd kills what is half started
 			done(d.notActive("start"))
+		case !reached:
+			d.stop(hypervisor.ReasonFailed)
+			done(fmt.Errorf("start %s on %s: %w", d.vm.name, d.on.name, d.noFile()))
 		case fails:
 			d.stop(hypervisor.ReasonFailed)
 			done(fmt.Errorf("start %s on %s: cannot access its disk: %w", d.vm.name, d.on.name, hypervisor.ErrNoResource))

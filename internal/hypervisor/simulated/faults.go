@@ -96,15 +96,21 @@ func (c *Cluster) UnhangVM(vm string) error {
 
 // FailStarts makes the next n starts of the VM fail, on whichever host; a
 // negative n is all of them, 0 none.
-func (c *Cluster) FailStarts(vm string, n int) error {
-	v, err := c.vm(vm)
-	if err != nil {
+func (c *Cluster) FailStarts(nameOrUUID string, n int) error {
+	return c.ofVM(nameOrUUID, func(v *vm) { v.failStarts = n })
+}
+
+// FailStartsOn is FailStarts for the starts on one host; both count each start.
+func (c *Cluster) FailStartsOn(nameOrUUID, host string, n int) error {
+	if _, err := c.machine(host); err != nil {
 		return err
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.failStarts = n
-	return nil
+	return c.ofVM(nameOrUUID, func(v *vm) {
+		if v.failOn == nil {
+			v.failOn = make(map[string]int)
+		}
+		v.failOn[host] = n
+	})
 }
 
 // DefineVM defines the VM on one more host, shut off.
@@ -164,7 +170,8 @@ func (c *Cluster) PowerOffHost(host string) error {
 	})
 }
 
-// PowerOnHost boots the host; libvirtd runs, no VM does.
+// PowerOnHost boots the host; libvirtd runs, and it starts the VMs that are marked
+// for autostart. No other does.
 func (c *Cluster) PowerOnHost(host string) error {
 	return c.onMachine(host, func(m *machine) {
 		if !m.off {
@@ -173,6 +180,11 @@ func (c *Cluster) PowerOnHost(host string) error {
 		m.lose() // even if nobody has noticed yet: the other end of every connection is gone
 		m.off, m.libvirtd = false, daemonRuns
 		m.node.boot(time.Now())
+		for _, d := range m.order {
+			if d.autostart {
+				d.start(func(error) {}) // one that fails is shut off
+			}
+		}
 		m.linkChanged()
 	})
 }

@@ -13,6 +13,7 @@ type injection struct {
 	do     func(c *Cluster, target string, count int) error
 	done   string // what is then so; %s is the target
 	count  func(int) string
+	on     func(c *Cluster, target, host string, count int) error // the same for one host; nil: it is not to be had
 }
 
 // injections are the actions of contract.SimFaultInput, each beside the one
@@ -24,7 +25,7 @@ var injections = []injection{
 	{action: "destroy", do: onTarget((*Cluster).DestroyVM), done: "pulled the plug of %s, as a person would: Holdfast leaves it stopped"},
 	{action: "lose", do: onTarget((*Cluster).LoseVM), done: "%s is gone, and its host knows nothing of it any more"},
 	{action: "find", do: onTarget((*Cluster).FindVM), done: "%s is defined, shut off, on the host that had lost it"},
-	{action: "fail-starts", do: (*Cluster).FailStarts, done: "%s: %s", count: thatFail("start")},
+	{action: "fail-starts", do: (*Cluster).FailStarts, done: "%s: %s", count: thatFail("start"), on: (*Cluster).FailStartsOn},
 	{action: "fail-snapshots", do: (*Cluster).FailSnapshots, done: "%s: %s", count: thatFail("snapshot")},
 	{action: "fail-reverts", do: (*Cluster).FailReverts, done: "%s: %s", count: thatFail("revert to a snapshot", "reverts to a snapshot")},
 	{action: "fail-backups", do: (*Cluster).FailBackups, done: "%s: %s", count: thatFail("backup")},
@@ -131,13 +132,29 @@ func Actions() []string {
 // fill-memory, load-host, fill-host-memory and fill-pool, and nothing to the
 // others. Mending what is whole is no error.
 func (c *Cluster) Inject(action, target string, count int) (string, error) {
+	return c.InjectOn(action, target, "", count)
+}
+
+// InjectOn is Inject for what happens to a VM on one host (fail-starts alone), unless
+// host is empty.
+func (c *Cluster) InjectOn(action, target, host string, count int) (string, error) {
 	i := slices.IndexFunc(injections, func(in injection) bool { return in.action == action })
 	if i < 0 {
 		return "", fmt.Errorf("a simulated site has no action %q; known: %s", action, strings.Join(Actions(), ", "))
 	}
 	in := injections[i]
-	if err := in.do(c, target, count); err != nil {
+	do := in.do
+	if host != "" {
+		if in.on == nil {
+			return "", fmt.Errorf("%s is not about a host: leave %s out", action, host)
+		}
+		do = func(c *Cluster, target string, count int) error { return in.on(c, target, host, count) }
+	}
+	if err := do(c, target, count); err != nil {
 		return "", err
+	}
+	if host != "" {
+		target += " on host " + host
 	}
 	if in.count != nil {
 		return fmt.Sprintf(in.done, target, in.count(count)), nil

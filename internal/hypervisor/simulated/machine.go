@@ -18,6 +18,7 @@ type machine struct {
 
 	mu      sync.Mutex
 	vms     map[string]*vm // all that there are; nobody changes it any more
+	marks   *marks         // of all hosts
 	domains map[string]*domain
 	order   []*domain // as defined, so that listings are the same every time
 
@@ -26,6 +27,7 @@ type machine struct {
 	dumps map[string]uint64 // bytes, by path
 
 	trialFiles []string // names
+	own        bool     // its folders are not the storage that the others share
 
 	off        bool // no power
 	cut        bool // no network; guests run on

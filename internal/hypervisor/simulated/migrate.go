@@ -62,7 +62,7 @@ func (c *Cluster) BeginMigration(vm, toHost string) (*Migration, error) {
 	}
 	_, known := target.domains[v.uuid]
 	to := target.define(v)
-	to.annotation, to.chain, to.layers = from.annotation, from.chain, from.layers
+	to.annotation, to.chain = from.annotation, from.chain
 	to.transient = !known
 	to.life++
 	to.set(hypervisor.StatePaused, hypervisor.ReasonMigrating)
@@ -79,6 +79,8 @@ func migratable(v *vm, from *domain, source, target *machine) error {
 		return fmt.Errorf("migrate %s from %s: cannot migrate domain with %d snapshots: %w", v.name, source.name, len(from.snapshots)+from.shelved(), hypervisor.ErrInvalidState)
 	case there != nil && there.state.Active():
 		return fmt.Errorf("migrate %s to %s: it is %s there: %w", v.name, target.name, there.state, hypervisor.ErrAlreadyActive)
+	case !target.reaches(v):
+		return fmt.Errorf("migrate %s to %s: %w", v.name, target.name, from.noFile())
 	}
 	for _, m := range []*machine{source, target} {
 		if m.silent() || m.libvirtd != daemonRuns {

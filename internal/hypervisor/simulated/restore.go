@@ -52,9 +52,10 @@ func (d *domain) restoreBackup(o hypervisor.RestoreOptions) error {
 	case !d.hasRoom(poolTarget):
 		err = fmt.Errorf("no space left on device: %w", hypervisor.ErrNoResource)
 	default:
-		d.layers++
+		s.layers++
 		d.putAside()
-		d.vm.disk, d.chain = b.holds, []string{fmt.Sprintf("%s/%s.restored-%d", poolTarget, d.vm.name, d.layers)}
+		d.vm.disk = b.holds
+		d.layOut([]string{fmt.Sprintf("%s/%s.restored-%d", poolTarget, d.vm.name, s.layers)})
 	}
 	if err == nil && o.Keep != "" {
 		s.backups = append(s.backups, &backup{folder: folder, restored: o.Name, by: d.image(), Backup: hypervisor.Backup{
@@ -160,7 +161,8 @@ func (d *domain) putAside() {
 func (d *domain) takeBack(file string) {
 	d.putAside()
 	back, known := d.vm.stored.aside[file], d.shelves[file]
-	d.vm.disk, d.chain = back.content, back.chain
+	d.vm.disk = back.content
+	d.layOut(back.chain)
 	d.snapshots, d.onSnapshot = known.snapshots, known.onSnapshot
 	delete(d.vm.stored.aside, file)
 	delete(d.shelves, file)

@@ -164,7 +164,7 @@ func (d *domain) createSnapshot(o hypervisor.SnapshotOptions) (*snapshot, error)
 	}
 	if s.External {
 		s.layer = layerFile(s.file, s.Name)
-		d.chain = append([]string{s.layer}, s.chain...)
+		d.layAnew(append([]string{s.layer}, s.chain...))
 		d.vm.layUpon(s.file, disk{content: s.kept, chain: s.chain})
 	}
 	if s.Memory {
@@ -215,17 +215,20 @@ func (d *domain) revertSnapshot(name string) error {
 	}
 	d.vm.mu.Lock()
 	d.vm.disk = s.kept
+	if s.External {
+		d.vm.stored.layers++
+	}
+	layers := d.vm.stored.layers
 	d.vm.mu.Unlock()
 	d.vm.forgetChanges(fmt.Sprintf("the disk was put back to snapshot %q", s.Name))
 	d.onSnapshot = s
 	if s.External {
-		d.layers++
-		layer := layerFile(s.file, fmt.Sprintf("%s-%d", s.Name, d.layers))
-		d.chain = append([]string{layer}, s.chain...)
+		layer := layerFile(s.file, fmt.Sprintf("%s-%d", s.Name, layers))
+		d.layAnew(append([]string{layer}, s.chain...))
 		d.on.tell(d, hypervisor.EventDefined, "updated")
 		return nil
 	}
-	d.chain = slices.Clone(s.chain)
+	d.layAnew(slices.Clone(s.chain))
 	if s.Memory {
 		d.goOn(s)
 		return nil
@@ -307,7 +310,13 @@ func (d *domain) merge(s *snapshot) {
 	without := func(files []string) []string {
 		return slices.DeleteFunc(slices.Clone(files), func(f string) bool { return f == s.layer })
 	}
-	d.chain = without(d.files())
+	d.layAnew(without(d.files()))
+	d.vm.mu.Lock()
+	delete(d.vm.stored.chains, s.layer)
+	for file, chain := range d.vm.stored.chains {
+		d.vm.stored.chains[file] = without(chain)
+	}
+	d.vm.mu.Unlock()
 	for _, other := range d.snapshots {
 		other.chain = without(other.chain)
 		if other.file == s.layer {

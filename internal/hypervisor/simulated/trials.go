@@ -58,7 +58,7 @@ func (d *domain) trial(maker *host, of hypervisor.TrialOf) (*domain, error) {
 	case !d.hasRoom(poolTarget):
 		return nil, fmt.Errorf("no room for what its guest writes: %w", hypervisor.ErrNoResource)
 	}
-	v := &vm{name: trialPrefix + d.vm.uuid, uuid: uuid.NewString(), disk: holds}
+	v := &vm{name: trialPrefix + d.vm.uuid, uuid: uuid.NewString(), disk: holds, storedOn: m.storage()}
 	does := CalmLoad()
 	if holds.corrupt {
 		does = Load{CPU: 50}
