@@ -47,7 +47,7 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 	}
 	if !found.OK {
 		// What the undo is about to destroy is ours; what was shut off before it is not.
-		r.oursStopped = d.Rung == ladder.RungSnapshot || d.Rung == ladder.RungBackup || d.Rung == ladder.RungRestart && found.Active && !found.Found.Running()
+		r.oursStopped = d.Rung.PutsBack() || d.Rung == ladder.RungElsewhere || d.Rung == ladder.RungRestart && found.Active && !found.Found.Running()
 		r.thinkUnwell(found)
 		return r.failed(ctx, d, began, notWell(found))
 	}
@@ -59,8 +59,7 @@ func (r *recovery) climb(ctx workflow.Context, d ladder.Decision) error {
 // wanted says why a VM that did not verify is as somebody wants it; empty: nothing
 // says so. One that was put back and powers itself off was put back to just that.
 func (r *recovery) wanted(d ladder.Decision, found contract.VerifyResult) string {
-	putBack := d.Rung == ladder.RungSnapshot || d.Rung == ladder.RungBackup
-	if found.OK || r.noBackup || putBack && found.Found.Reason == "shutdown" {
+	if found.OK || r.noBackup || d.Rung.PutsBack() && found.Found.Reason == "shutdown" {
 		return ""
 	}
 	return ladder.Intent(r.inc.VM, found.Found, false)
@@ -78,7 +77,7 @@ func (r *recovery) leftAs(ctx workflow.Context, d ladder.Decision, began time.Ti
 // verb is what climbing a rung is called.
 func verb(r ladder.Rung) string {
 	switch r {
-	case ladder.RungRestart:
+	case ladder.RungRestart, ladder.RungElsewhere:
 		return "start"
 	case ladder.RungSnapshot:
 		return "revert"
@@ -95,6 +94,8 @@ func (r *recovery) step(ctx workflow.Context, d ladder.Decision) error {
 		return r.press(ctx, d, act.Resume, "resumed")
 	case ladder.RungReset:
 		return r.press(ctx, d, act.Reset, "reset")
+	case ladder.RungElsewhere:
+		return r.elsewhere(ctx, d)
 	case ladder.RungSnapshot:
 		return r.revert(ctx, d)
 	case ladder.RungBackup:
@@ -134,14 +135,18 @@ func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	if err != nil {
 		return err
 	}
-	r.oursStopped = false
-	r.inc.Started = started.At
-	if started.Already {
-		r.note(ctx, fmt.Sprintf("%s already ran on %s", r.inc.VM, d.Host))
-	} else {
-		r.note(ctx, fmt.Sprintf("started on %s in %s; %s", d.Host, started.Took.Round(time.Millisecond), proofText(started.Proofs)))
-	}
+	r.began(ctx, d.Host, started)
 	return nil
+}
+
+// began takes note of a start that took.
+func (r *recovery) began(ctx workflow.Context, host string, started contract.StartResult) {
+	r.oursStopped, r.inc.Started = false, started.At
+	if started.Already {
+		r.note(ctx, fmt.Sprintf("%s already ran on %s", r.inc.VM, host))
+		return
+	}
+	r.note(ctx, fmt.Sprintf("started on %s in %s; %s", host, started.Took.Round(time.Millisecond), proofText(started.Proofs)))
 }
 
 // stumbled sorts out an activity that returned an error. Only a hypervisor that
@@ -246,6 +251,8 @@ func (r *recovery) lookFor(ctx workflow.Context, d ladder.Decision) error {
 		}
 		r.vital = &found
 		r.note(ctx, fmt.Sprintf("looked at its guest: %s", found.Why))
+	case ladder.LookPlaces:
+		return r.lookElsewhere(ctx, d.Host)
 	case ladder.LookStock:
 		actx := r.onSite(ctx, fmt.Sprintf("look for snapshots and backups of %s on %s", r.inc.VM, d.Host), time.Minute)
 		in := contract.StockInput{VM: r.inc.VM, Host: d.Host, Before: r.inc.Fault.First, Name: r.input.Restore, Backup: r.input.Backup}

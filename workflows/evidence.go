@@ -22,18 +22,18 @@ const evidenceSets = 12
 // witness keeps what there is to see of a VM before a rung that destroys it. A
 // repair never fails for want of evidence.
 func (r *recovery) witness(ctx workflow.Context, d ladder.Decision) error {
-	at, _ := proof.AnswerOf(r.inspection.Answers, d.Host)
-	if r.legacy || d.Rung == ladder.RungResume || d.Rung == ladder.RungRestart && !at.Active {
+	at, _ := proof.AnswerOf(r.inspection.Answers, d.At())
+	if r.legacy || d.Rung == ladder.RungResume || (d.Rung == ladder.RungRestart || d.Rung == ladder.RungElsewhere) && !at.Active {
 		return nil // nothing is lost by it
 	}
 	within := evidenceTime + r.policy.Dump.Most()
-	actx := r.onSite(ctx, fmt.Sprintf("keep evidence of %s on %s before the %s", r.inc.VM, d.Host, d.Rung), within)
+	actx := r.onSite(ctx, fmt.Sprintf("keep evidence of %s on %s before the %s", r.inc.VM, d.At(), d.Rung), within)
 	o := workflow.GetActivityOptions(actx)
 	o.RetryPolicy = &temporal.RetryPolicy{MaximumAttempts: 1}
 	o.ScheduleToCloseTimeout = within
 	actx = workflow.WithActivityOptions(actx, o)
 	in := contract.EvidenceInput{
-		IncidentID: r.inc.ID, VM: r.inc.VM, Host: d.Host, Before: d.Rung,
+		IncidentID: r.inc.ID, VM: r.inc.VM, Host: d.At(), Before: d.Rung,
 		Key: fmt.Sprintf("try-%d", len(r.inc.Attempts)+1),
 	}
 	if at.Active {

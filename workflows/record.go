@@ -29,9 +29,13 @@ type record struct {
 	}
 }
 
+// sameAgain is how many of the last lines are not told again: as many as a decision
+// that is made over and over may turn rungs down.
+const sameAgain = 8
+
 // note adds a line to the story, unless it only repeats one of the last few.
 func (r *record) note(ctx workflow.Context, text string) {
-	for _, e := range r.inc.Timeline[max(0, len(r.inc.Timeline)-3):] {
+	for _, e := range r.inc.Timeline[max(0, len(r.inc.Timeline)-sameAgain):] {
 		if e.Stage == r.inc.Stage && e.Text == text {
 			return
 		}

@@ -33,14 +33,18 @@ type recovery struct {
 	people      people
 	vital       *ladder.Vital // of this look
 	stock       *ladder.Stock
+	places      *ladder.Places
 	legacy      bool // it was opened before there were rungs besides restart
 	// noBackup: it was opened before a VM could be restored from a backup, and goes on
 	// as incidents did then.
 	noBackup bool
+	// noElsewhere: it was opened before a VM could be taken to another host.
+	noElsewhere bool
 	// down: this incident has stopped the VM, and asked for no start since that might
 	// have taken effect. undoing: what has not verified could not be undone yet, and comes
 	// before anything else.
 	down, undoing bool
+	calledOff     bool            // it was cancelled
 	unwell        string          // why it did not verify the last time that it ran
 	status        contract.Status // as the guardian knows it
 	told          string          // what was said last while nothing is done
@@ -68,6 +72,7 @@ func RecoverVM(ctx workflow.Context, in contract.RecoverInput) (contract.Inciden
 	}
 	r.legacy = workflow.GetVersion(ctx, ladderChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion
 	r.noBackup = workflow.GetVersion(ctx, backupChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion
+	r.noElsewhere = workflow.GetVersion(ctx, elsewhereChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion
 	if !r.legacy && in.Carry == nil && in.Fault.Kind == fault.KindRequested {
 		r.forgiven = workflow.Now(ctx).Add(-1) // who asks has a budget of their own
 	}
@@ -168,17 +173,18 @@ func (r *recovery) decide(ctx workflow.Context) (ladder.Decision, error) {
 	return d, nil
 }
 
+// tried are the tries that count, of this and of recent incidents, oldest first.
+func (r *recovery) tried() []ladder.Attempt {
+	all := slices.Concat(r.input.Recent, r.inc.Attempts)
+	return slices.DeleteFunc(all, func(a ladder.Attempt) bool { return !a.Ended.After(r.forgiven) })
+}
+
 func (r *recovery) next(ctx workflow.Context) (ladder.Decision, ladder.Situation) {
-	var tried []ladder.Attempt
-	for _, a := range append(append([]ladder.Attempt{}, r.input.Recent...), r.inc.Attempts...) {
-		if a.Ended.After(r.forgiven) {
-			tried = append(tried, a)
-		}
-	}
 	s := ladder.Situation{
-		Fault: r.inc.Fault, Policy: r.policy, Answers: r.inspection.Answers, Tried: tried,
+		Fault: r.inc.Fault, Policy: r.policy, Answers: r.inspection.Answers, Tried: r.tried(),
 		OursStopped: r.oursStopped, Asked: r.asked, Waits: r.waits, Now: workflow.Now(ctx),
-		Vital: r.vital, Stock: r.stock, Unwell: r.unwell, Legacy: r.legacy, NoBackup: r.noBackup,
+		Vital: r.vital, Stock: r.stock, Places: r.places, Unwell: r.unwell,
+		Legacy: r.legacy, NoBackup: r.noBackup, NoElsewhere: r.noElsewhere,
 		Approved: r.people.approved, Rejected: r.people.rejected, Ordered: r.people.ordered,
 	}
 	if r.inc.Proposal != nil && !r.noBackup {
@@ -267,6 +273,7 @@ func (r *recovery) doubt(ctx workflow.Context, text string) error {
 func (r *recovery) cancelled(ctx workflow.Context, why string) {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
+	r.calledOff = true
 	restart := slices.ContainsFunc(r.undo.steps, func(u contract.Undo) bool { return u.Running })
 	if left := r.undoAll(dctx); len(left) > 0 {
 		r.note(dctx, "could not "+left[0])

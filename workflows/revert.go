@@ -50,8 +50,7 @@ func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 	if err != nil {
 		return err
 	}
-	r.oursStopped, r.inc.Started = false, started.At
-	r.note(ctx, fmt.Sprintf("started on %s in %s", d.Host, started.Took.Round(time.Millisecond)))
+	r.began(ctx, d.Host, started)
 	return nil
 }
 

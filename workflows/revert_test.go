@@ -28,7 +28,6 @@ func (s site) spent() {
 
 func (s site) stock(have ladder.Stock) {
 	*s.stocked = true
-	*s.stocked = true
 	s.OnActivity(s.act.Stock, mock.Anything, mock.Anything).Return(have, nil)
 }
 

@@ -50,7 +50,7 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 		err := workflow.ExecuteActivity(actx, act.Inspect, in).Get(ctx, &found)
 		if err == nil {
 			r.inspection, r.policy = found, found.Policy
-			r.vital, r.stock = nil, nil
+			r.vital, r.stock, r.places = nil, nil, nil
 			return nil
 		}
 		if err := r.notNow(ctx, contract.StageWait, err); err != nil {

@@ -17,6 +17,8 @@ func (r *recovery) undoOne(ctx workflow.Context, u contract.Undo) error {
 		return r.unrevert(ctx, u)
 	case ladder.RungBackup:
 		return r.unrestore(ctx, u)
+	case ladder.RungElsewhere:
+		return r.bringBack(ctx, u)
 	}
 	return r.stopRemains(ctx, u.Host, false)
 }

@@ -49,6 +49,7 @@ func inspection(state, reason string) contract.Inspection {
 type site struct {
 	*testsuite.TestWorkflowEnvironment
 	stocked *bool // stock says what there is
+	placed  *bool // places says where else it could be
 	act     *activities.Activities
 	asks    *activities.Questions
 }
@@ -64,8 +65,9 @@ func newSite(t *testing.T) site {
 	env.RegisterActivity(&activities.Activities{})
 	env.RegisterActivity(&activities.Questions{})
 	t.Cleanup(func() { env.AssertExpectations(t) })
-	stocked := new(bool)
-	s := site{TestWorkflowEnvironment: env, stocked: stocked}
+	stocked, placed := new(bool), new(bool)
+	s := site{TestWorkflowEnvironment: env, stocked: stocked, placed: placed}
+	s.OnActivity(s.act.Places, mock.Anything, mock.MatchedBy(func(contract.PlacesInput) bool { return !*placed })).Return(ladder.Places{Why: "there is none"}, nil).Maybe()
 	s.OnActivity(s.act.Stock, mock.Anything, mock.MatchedBy(func(contract.StockInput) bool { return !*stocked })).Return(ladder.Stock{}, nil).Maybe()
 	s.OnActivity(s.act.GatherEvidence, mock.Anything, mock.Anything).Return(contract.EvidenceResult{}, nil).Maybe()
 	return s

@@ -357,7 +357,7 @@ func silentHost(t *testing.T, d devProcess) {
 func personHelps(t *testing.T, d devProcess) {
 	out, errOut, code := d.holdfast(t, "incident watch VM2 --wait 60s")
 	require.Equal(t, exitNeedsPerson, code, "%s%s", out, errOut)
-	require.Contains(t, out, "needs a person: 5 failed repairs")
+	require.Contains(t, out, "needs a person: 6 failed repairs")
 	require.Contains(t, errOut, "`holdfast recover VM2`")
 	rig.Eventually(t, "the list", func() error { // Temporal's index lags
 		if list := d.ok(t, "incident list --needs-person"); !strings.Contains(list, "NEEDS A PERSON") {

@@ -49,11 +49,11 @@ func climb(s Situation, at proof.Answer) Decision {
 			break
 		}
 		why := refuses(s, rung, at)
-		if why == "" && (rung == RungSnapshot || rung == RungBackup) {
-			if s.Stock == nil {
-				return Decision{Action: ActLook, Look: LookStock, Host: at.Host, Why: fmt.Sprintf("is there a snapshot or a backup of %s", s.Fault.VM), Turned: turned}
+		if why == "" {
+			if look, question := s.unknown(rung); look != "" {
+				return Decision{Action: ActLook, Look: look, Host: at.Host, Why: question, Turned: turned}
 			}
-			why = s.Stock.lacks(rung)
+			why = s.lacks(rung)
 		}
 		switch {
 		case why == "":
@@ -78,7 +78,7 @@ func refuses(s Situation, r Rung, at proof.Answer) string {
 	switch {
 	case slices.Contains(s.Policy.Forbidden, r):
 		return "the policy forbids it"
-	case !climbable[r], s.Legacy && r != RungRestart, s.NoBackup && r == RungBackup:
+	case !climbable[r], s.Legacy && r != RungRestart, s.NoBackup && r == RungBackup, s.NoElsewhere && r == RungElsewhere:
 		return "it does not exist yet"
 	}
 	if why := unsuited(s, r, at); why != "" {
@@ -110,13 +110,26 @@ func unsuited(s Situation, r Rung, at proof.Answer) string {
 	return ""
 }
 
-// lacks says why a VM cannot be put back; empty: it can, or that is not asked.
-func (k *Stock) lacks(r Rung) string {
+// unknown says what has to be found out before a rung can be climbed; empty: nothing.
+func (s Situation) unknown(r Rung) (look Look, question string) {
 	switch {
-	case r == RungSnapshot && k.Snapshot == "":
-		return orText(k.SnapshotWhy, "there is no snapshot")
-	case r == RungBackup && k.Backup == "":
-		return orText(k.BackupWhy, "there is no backup")
+	case r.PutsBack() && s.Stock == nil:
+		return LookStock, fmt.Sprintf("is there a snapshot or a backup of %s", s.Fault.VM)
+	case r == RungElsewhere && s.Places == nil:
+		return LookPlaces, fmt.Sprintf("is there another host that could have %s", s.Fault.VM)
+	}
+	return "", ""
+}
+
+// lacks says what there is not that a rung needs; empty: all is there.
+func (s Situation) lacks(r Rung) string {
+	switch {
+	case r == RungElsewhere && s.Places.Best == "":
+		return orText(s.Places.Why, "there is no other host")
+	case r == RungSnapshot && s.Stock.Snapshot == "":
+		return orText(s.Stock.SnapshotWhy, "there is no snapshot")
+	case r == RungBackup && s.Stock.Backup == "":
+		return orText(s.Stock.BackupWhy, "there is no backup")
 	}
 	return ""
 }
@@ -130,6 +143,8 @@ func take(s Situation, r Rung, at proof.Answer, turned []Turned) Decision {
 		d.From = s.Stock.Snapshot
 	case RungBackup:
 		d.From = s.Stock.Backup
+	case RungElsewhere:
+		d.Host, d.Source = s.Places.Best, at.Host
 	}
 	if failed > 0 {
 		d.Why = fmt.Sprintf("try %d of %d after: %s", failed+1, s.Policy.budget(r), last.Error)
@@ -156,6 +171,8 @@ func does(s Situation, r Rung, host string) string {
 		return "reset it on " + host
 	case RungRestart:
 		return startAgain + host
+	case RungElsewhere:
+		return fmt.Sprintf("take it from %s to %s, and start it there (%s)", host, s.Places.Best, s.Places.Why)
 	case RungSnapshot:
 		return fmt.Sprintf("revert it to snapshot %s on %s, and keep its present disks aside", s.Stock.Snapshot, host)
 	case RungBackup:

@@ -24,6 +24,7 @@ func tried(rungs ...ladder.Rung) (out []ladder.Attempt) {
 
 var (
 	stock  = &ladder.Stock{Snapshot: "nightly", Backup: "2026-11-21"}
+	places = &ladder.Places{Best: "C", Why: "4.0 GiB of its memory stay free"}
 	silent = &ladder.Vital{Reachable: true, Why: "its agent is silent"}
 )
 
@@ -56,6 +57,21 @@ func TestClimb(t *testing.T) {
 		}, action: ladder.ActClimb, rung: ladder.RungRestart, turned: r(ladder.RungReset)},
 		"no snapshot known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Tried = failedAgo(5, 4, 3, 2, 1) },
 			action: ladder.ActPerson, why: "5 failed repairs", turned: r(ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot, ladder.RungBackup)},
+		"another host may be known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Tried, s.Places = failedAgo(5, 4, 3, 2, 1), nil },
+			action: ladder.ActLook, look: ladder.LookPlaces, why: "is there another host", turned: r(ladder.RungRestart)},
+		"another host is known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Tried, s.Places = failedAgo(5, 4, 3, 2, 1), places },
+			action: ladder.ActClimb, rung: ladder.RungElsewhere, why: "take it from A to C, and start it there (4.0 GiB of its memory stay free)", turned: r(ladder.RungRestart)},
+		"another host did not help, twice": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.Tried, s.Places, s.Stock = append(failedAgo(6, 5, 4, 3, 2), tried(ladder.RungElsewhere, ladder.RungElsewhere)...), places, stock
+		}, action: ladder.ActApprove, rung: ladder.RungSnapshot, turned: r(ladder.RungRestart, ladder.RungElsewhere)},
+		"another host needs approval": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.Tried, s.Places, s.Policy.Approval = failedAgo(5, 4, 3, 2, 1), places, r(ladder.RungElsewhere)
+		}, action: ladder.ActApprove, rung: ladder.RungElsewhere, turned: r(ladder.RungRestart)},
+		"another host is ordered": {kind: fault.KindPanicked, found: panicked, change: func(s *ladder.Situation) { s.Ordered, s.Places = ladder.RungElsewhere, places },
+			action: ladder.ActClimb, rung: ladder.RungElsewhere},
+		"before there was elsewhere": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) {
+			s.NoElsewhere, s.Tried, s.Places = true, failedAgo(5, 4, 3, 2, 1), nil
+		}, action: ladder.ActPerson, turned: r(ladder.RungRestart, ladder.RungElsewhere, ladder.RungSnapshot, ladder.RungBackup)},
 		"a snapshot may be known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Tried, s.Stock = failedAgo(5, 4, 3, 2, 1), nil },
 			action: ladder.ActLook, look: ladder.LookStock, turned: r(ladder.RungRestart, ladder.RungElsewhere)},
 		"a snapshot is known": {kind: fault.KindCrashed, found: dead, change: func(s *ladder.Situation) { s.Tried, s.Stock = failedAgo(5, 4, 3, 2, 1), stock },
@@ -187,7 +203,7 @@ func TestEveryLadderEnds(t *testing.T) {
 		for range 50 {
 			s.Answers = []proof.Answer{rapid.SampledFrom(found).Draw(t, "found")}
 			s.Vital = &ladder.Vital{Reachable: rapid.Bool().Draw(t, "reachable"), Why: "silent"}
-			s.Stock = stock
+			s.Stock, s.Places = stock, places
 			d := ladder.Next(s)
 			if d.Why == "" {
 				t.Fatal("no reason given")

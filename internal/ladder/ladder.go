@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/internal/fault"
+	"holdfast/internal/placement"
 	"holdfast/internal/proof"
 )
 
@@ -35,6 +36,8 @@ type Look string
 const (
 	LookVital Look = "vital signs" // of a guest that its host calls running: Situation.Vital
 	LookStock Look = "stock"       // what it could be put back to: Situation.Stock
+	// LookPlaces is where else it could be started: Situation.Places.
+	LookPlaces Look = "places"
 )
 
 // Attempt is one climb of a rung and how it ended.
@@ -68,6 +71,8 @@ type Situation struct {
 	Unwell string `json:"unwell,omitempty"`
 	// Stock is what the VM could be put back to; nil: nobody has looked.
 	Stock *Stock `json:"stock,omitempty"`
+	// Places are where else the VM could be started; nil: nobody has looked.
+	Places *Places `json:"places,omitempty"`
 	// Approved are the rungs that a person approved in this incident, Rejected those
 	// that one refused.
 	Approved []Rung   `json:"approved,omitempty"`
@@ -85,6 +90,8 @@ type Situation struct {
 	Legacy bool `json:"legacy,omitempty"`
 	// NoBackup: one that was opened before a VM could be restored from a backup.
 	NoBackup bool `json:"noBackup,omitempty"`
+	// NoElsewhere: one that was opened before a VM could be started on another host.
+	NoElsewhere bool `json:"noElsewhere,omitempty"`
 }
 
 // Vital is what a guest that its host calls running looks like.
@@ -110,6 +117,17 @@ type Stock struct {
 	BackupWhy   string    `json:"backupWhy,omitempty"`
 }
 
+// Places are where else a VM could be started.
+type Places struct {
+	// Best is the host to take it to; empty: there is none. Why says what for, or why not.
+	Best string `json:"best,omitempty"`
+	Why  string `json:"why"`
+	// Others are hosts that were turned down; of many, the first.
+	Others []placement.Refusal `json:"others,omitempty"`
+	// Autostart: its own host starts it as it boots, which the other then does.
+	Autostart bool `json:"autostart,omitempty"`
+}
+
 // Turned is a rung that was considered and turned down.
 type Turned struct {
 	Rung Rung   `json:"rung"`
@@ -127,6 +145,9 @@ type Decision struct {
 	Look   Look          `json:"look,omitempty"`
 	// From is the snapshot or the backup that the VM would be put back to.
 	From string `json:"from,omitempty"`
+	// Source is the host that the VM would be taken away from, where that is another
+	// than Host.
+	Source string `json:"source,omitempty"`
 	// Meanwhile is a rung that does no harm, and may be tried again now and then
 	// while a person is waited for.
 	Meanwhile Rung `json:"meanwhile,omitempty"`
@@ -134,6 +155,14 @@ type Decision struct {
 	// should do something about it.
 	State       string `json:"state,omitempty"`
 	NeedsPerson bool   `json:"needsPerson,omitempty"`
+}
+
+// At is the host that has the VM as the decision is carried out.
+func (d Decision) At() string {
+	if d.Source != "" {
+		return d.Source
+	}
+	return d.Host
 }
 
 // Next decides.

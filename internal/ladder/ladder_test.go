@@ -40,7 +40,7 @@ func situation(kind fault.Kind, answers ...proof.Answer) ladder.Situation {
 	return ladder.Situation{
 		Fault:   fault.Fault{ID: "1", Kind: kind, Site: "s", VM: fault.VM{UUID: "u", Name: "VM1"}, Host: "A"},
 		Policy:  ladder.DefaultPolicy(),
-		Answers: answers, Now: now, Stock: &ladder.Stock{},
+		Answers: answers, Now: now, Stock: &ladder.Stock{}, Places: &ladder.Places{},
 	}
 }
 

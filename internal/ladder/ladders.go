@@ -19,7 +19,7 @@ const (
 	RungReset Rung = "reset"
 	// RungRestart stops what is left of the VM and starts it on the same host.
 	RungRestart Rung = "restart"
-	// RungElsewhere starts it on another host.
+	// RungElsewhere takes it to another host, and starts it there.
 	RungElsewhere Rung = "elsewhere"
 	// RungSnapshot reverts it to a snapshot.
 	RungSnapshot Rung = "snapshot"
@@ -40,10 +40,13 @@ const (
 )
 
 // climbable are the rungs that can be climbed so far.
-var climbable = map[Rung]bool{RungResume: true, RungReset: true, RungRestart: true, RungSnapshot: true, RungBackup: true, RungPerson: true}
+var climbable = map[Rung]bool{RungResume: true, RungReset: true, RungRestart: true, RungElsewhere: true, RungSnapshot: true, RungBackup: true, RungPerson: true}
 
 // vmRungs are those of a VM, in the order in which a ladder has them.
 var vmRungs = []Rung{RungResume, RungReset, RungRestart, RungElsewhere, RungSnapshot, RungBackup, RungPerson}
+
+// PutsBack reports a rung that gives the VM earlier disks.
+func (r Rung) PutsBack() bool { return r == RungSnapshot || r == RungBackup }
 
 // Climbable reports whether a rung exists.
 func Climbable(r Rung) bool { return climbable[r] }

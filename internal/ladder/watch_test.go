@@ -44,7 +44,7 @@ func TestLasts(t *testing.T) {
 }
 
 func TestOutlook(t *testing.T) {
-	require.Equal(t, "the ladder is reset, restart, elsewhere, snapshot, person; elsewhere does not exist yet", ladder.Outlook(fault.KindHung))
+	require.Equal(t, "the ladder is reset, restart, elsewhere, snapshot, person", ladder.Outlook(fault.KindHung))
 	require.Equal(t, "the ladder is resume, person", ladder.Outlook(fault.KindNoSpace))
 	require.Equal(t, "nothing but a person can mend this", ladder.Outlook(fault.KindAlert))
 }

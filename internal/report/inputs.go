@@ -40,6 +40,9 @@ func Inputs(inc contract.Incident, d contract.Decided) []Line {
 		}
 		add("guest", v.Why+reach)
 	}
+	if p := s.Places; p != nil {
+		add("elsewhere", places(*p)...)
+	}
 	if k := s.Stock; k != nil {
 		add("put back to", from("snapshot", k.Snapshot, k.SnapshotAt, k.SnapshotWhy), from("backup", k.Backup, k.BackupAt, k.BackupWhy))
 	}
@@ -47,6 +50,18 @@ func Inputs(inc contract.Incident, d contract.Decided) []Line {
 	add("policy", rules(s)...)
 	add("people", wishes(s)...)
 	return lines
+}
+
+// places says which other hosts there are.
+func places(p ladder.Places) (parts []string) {
+	if p.Best == "" {
+		return []string{p.Why}
+	}
+	parts = append(parts, fmt.Sprintf("%s: best, %s", p.Best, p.Why))
+	for _, o := range p.Others {
+		parts = append(parts, fmt.Sprintf("not %s: %s", o.Host, o.Why))
+	}
+	return parts
 }
 
 func answers(s ladder.Situation) []string {

@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
 	"holdfast/internal/ladder"
+	"holdfast/internal/placement"
 	"holdfast/internal/rehearsal/recorded"
 )
 
@@ -220,6 +221,7 @@ func TestDeeds(t *testing.T) {
 		"watch, and ask a person":                  {Action: ladder.ActWatch, NeedsPerson: true},
 		"keep hands off":                           {Action: ladder.ActHold},
 		"find out what it could be put back to":    {Action: ladder.ActLook, Look: ladder.LookStock},
+		"find out where else it could be started":  {Action: ladder.ActLook, Look: ladder.LookPlaces},
 		"look at its vital signs first":            {Action: ladder.ActLook, Look: ladder.LookVital},
 	} {
 		require.Equal(t, want, Deed(d))
@@ -238,6 +240,7 @@ func TestSpan(t *testing.T) {
 func TestInputs(t *testing.T) {
 	inc := recorded.Approved()
 	last := inc.Decisions[len(inc.Decisions)-1]
+	last.Situation.Places = &ladder.Places{Best: "kvm3", Why: "1.0 GiB stay free", Others: []placement.Refusal{{Host: "kvm2", Why: "it is full"}}}
 	last.Situation.Stock = &ladder.Stock{Snapshot: "nightly", SnapshotAt: recorded.First, BackupWhy: "nobody makes any"}
 	text := ""
 	for _, l := range Inputs(inc, last) {
@@ -245,6 +248,7 @@ func TestInputs(t *testing.T) {
 	}
 	require.Equal(t, `hosts: kvm1: running (booted); kvm2: not there
 guest: its guest agent does not answer, and it uses no CPU
+elsewhere: kvm3: best, 1.0 GiB stay free; not kvm2: it is full
 put back to: snapshot nightly of 2026-01-02 03:04:05 UTC; no backup: nobody makes any
 tried: reset 1 of 1 in 10 min; the last: its guest agent did not answer within 30s
 policy: ladder resume, reset, restart, person; wants approval of restart

@@ -44,8 +44,11 @@ func Deed(d ladder.Decision) string {
 	case ladder.ActHold:
 		return "keep hands off"
 	case ladder.ActLook:
-		if d.Look == ladder.LookStock {
+		switch d.Look {
+		case ladder.LookStock:
 			return "find out what it could be put back to"
+		case ladder.LookPlaces:
+			return "find out where else it could be started"
 		}
 		return fmt.Sprintf("look at its %s first", d.Look)
 	}

@@ -159,6 +159,14 @@ func (h *crashHost) RestoreBackup(ctx context.Context, uuid string, o hypervisor
 	return h.around("restore", func() error { return h.Host.RestoreBackup(ctx, uuid, o) })
 }
 
+func (h *crashHost) Define(ctx context.Context, definition string) error {
+	return h.around("define", func() error { return h.Host.Define(ctx, definition) })
+}
+
+func (h *crashHost) Undefine(ctx context.Context, uuid string) error {
+	return h.around("undefine", func() error { return h.Host.Undefine(ctx, uuid) })
+}
+
 // awaitGate says that the start has come, and holds it until the test opens the gate.
 func awaitGate(ctx context.Context) error {
 	gate := os.Getenv(gateEnv)

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -167,12 +166,4 @@ func (r *labRig) startedOnce(t *testing.T, before lab.VMStatus) {
 	status, err := r.Status(t.Context())
 	require.NoError(t, err)
 	require.True(t, status.Sampler.Alive, "nobody watched for two copies")
-}
-
-func asJSON(v any) string {
-	out, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		return err.Error()
-	}
-	return string(out)
 }

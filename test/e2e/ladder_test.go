@@ -99,6 +99,7 @@ const twice = `
 monitor: {sweep: 2s}
 recovery:
   maxFailures: 2
+  forbidden: [elsewhere]
   backoff: {initial: 100ms, max: 200ms}
   verify: {stableFor: 1s, agent: required, within: 80s}
 listen: {worker: "127.0.0.1:0", monitor: "127.0.0.1:0"}
@@ -126,7 +127,7 @@ func TestPutBack(t *testing.T) {
 	require.Equal(t, ladder.RungSnapshot, inc.Proposal.Rung, asJSON(inc.Timeline))
 	_, errs, code := rig.Command(t, r.env, r.binary, "incident", "approve", inc.ID, "--reason", "x", "--as-step", "elsewhere")
 	require.Equal(t, 1, code)
-	require.Contains(t, errs, "the rung elsewhere does not exist yet")
+	require.Contains(t, errs, "the policy forbids the rung elsewhere")
 	require.Contains(t, r.holdfast(t, "incident", "approve", "VM1", "--reason", "nothing else is left"), "climbs snapshot now")
 	_, errs, code = rig.Command(t, r.env, r.binary, "incident", "approve", inc.ID, "--reason", "x")
 	require.Equal(t, 1, code)
@@ -142,13 +143,6 @@ func TestPutBack(t *testing.T) {
 	require.Contains(t, r.holdfast(t, "snapshot", "list", "VM1"), contract.KeptPrefix)
 	now := r.vm(t, "VM1")
 	require.False(t, now.TwoCopies, "two copies: %v", now.Overlaps)
-}
-
-func climbed(inc contract.Incident) (rungs []ladder.Rung) {
-	for _, a := range inc.Attempts {
-		rungs = append(rungs, a.Rung)
-	}
-	return rungs
 }
 
 // only checks that nothing but this rung was climbed, and that it helped.

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,10 @@ import (
 
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
+	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/simulated"
+	"holdfast/internal/ladder"
+	"holdfast/internal/placement"
 	"holdfast/starter"
 	"holdfast/test/rig"
 )
@@ -55,13 +59,32 @@ func TestSimulated(t *testing.T) {
 		rig.Incident(t, s, "VM3", "recovered", rig.ClosedAs(contract.OutcomeRecovered))
 	})
 
-	t.Run("five failed starts end with a person, who can retry", func(t *testing.T) {
-		require.NoError(t, cluster.FailStarts("VM4", 5))
+	t.Run("one that its host cannot start is started elsewhere", func(t *testing.T) {
+		require.NoError(t, cluster.FailStartsOn("VM7", "A", -1))
+		require.NoError(t, cluster.OwnStorage("B", true)) // the first in the alphabet does not reach its disk
+		require.NoError(t, cluster.KillVM("VM7"))
+		require.NoError(t, s.ReportFault(t.Context(), rig.Crash(vm("VM7"), "A")))
+		inc := rig.Incident(t, s, "VM7", "recovered", rig.ClosedAs(contract.OutcomeRecovered))
+		require.Equal(t, append(slices.Repeat([]ladder.Rung{ladder.RungRestart}, 5), ladder.RungElsewhere), climbed(inc), asJSON(inc.Timeline))
+		require.Equal(t, "C", inc.Host)
+		last := inc.Decisions[len(inc.Decisions)-1]
+		refused := placement.Refusal{Host: "B", Why: "its /var/lib/libvirt/images is not the same storage"}
+		require.Equal(t, []placement.Refusal{refused}, last.Situation.Places.Others)
+		on, err := cluster.ActiveOn("VM7")
+		require.NoError(t, err)
+		require.Equal(t, []string{"C"}, on)
+		_, err = cluster.Host("A").Domain(t.Context(), vm("VM7").UUID)
+		require.ErrorIs(t, err, hypervisor.ErrNotFound)
+		require.NoError(t, cluster.OwnStorage("B", false))
+	})
+
+	t.Run("failed starts, everywhere, end with a person, who can retry", func(t *testing.T) {
+		require.NoError(t, cluster.FailStarts("VM4", 7))
 		require.NoError(t, cluster.KillVM("VM4"))
 		require.NoError(t, s.ReportFault(t.Context(), rig.Crash(vm("VM4"), "A")))
 		inc := rig.Incident(t, s, "VM4", "needs a person", func(i contract.Incident) bool { return i.NeedsPerson })
-		require.Len(t, inc.Attempts, 5)
-		require.Contains(t, inc.Why, "5 failed repairs within 10m0s; the last: ")
+		require.Equal(t, append(slices.Repeat([]ladder.Rung{ladder.RungRestart}, 5), ladder.RungElsewhere, ladder.RungElsewhere), climbed(inc))
+		require.Contains(t, inc.Why, "7 failed repairs within 10m0s; the last: ")
 		rig.Eventually(t, "the list shows it", func() error {
 			list, err := s.Incidents(t.Context(), starter.IncidentFilter{NeedsPerson: true})
 			if err == nil && len(list) != 1 {

@@ -1,0 +1,41 @@
+package contract
+
+import (
+	"time"
+
+	"holdfast/internal/fault"
+	"holdfast/internal/proof"
+)
+
+// PlacesInput asks which other host a VM could be started on.
+type PlacesInput struct {
+	VM   fault.VM `json:"vm"`
+	Host string   `json:"host"` // that has it
+	// Not are hosts that are out of the question, and why.
+	Not map[string]string `json:"not,omitempty"`
+}
+
+// RehomeInput asks for a VM that runs nowhere to be defined on one host instead of
+// another. Its disks stay where they are.
+type RehomeInput struct {
+	VM        fault.VM         `json:"vm"`
+	From      string           `json:"from"`
+	To        string           `json:"to"`
+	Elsewhere []fault.Sighting `json:"elsewhere,omitempty"`
+	// Autostart: To starts it from then on as it boots.
+	Autostart bool `json:"autostart,omitempty"`
+	// Back: it comes from there, so that nobody asks whether To reaches its disks, nor
+	// what it may have defined already.
+	Back bool `json:"back,omitempty"`
+}
+
+// RehomeResult says how it went.
+type RehomeResult struct {
+	// Already: there was nothing left to do.
+	Already bool `json:"already,omitempty"`
+	// Stays: it was to be brought back, and runs where it is.
+	Stays  bool          `json:"stays,omitempty"`
+	Took   time.Duration `json:"took"`
+	At     time.Time     `json:"at"`
+	Proofs []proof.Proof `json:"proofs,omitempty"`
+}

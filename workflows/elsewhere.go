@@ -1,0 +1,102 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"holdfast/internal/contract"
+	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
+)
+
+// elsewhereChange marks incidents that may take a VM to another host.
+const elsewhereChange = "elsewhere"
+
+// elsewhere removes what is left of the VM, defines it on another host that reaches its
+// disks, and nowhere else, and starts it there. If it does not verify, it is brought back.
+func (r *recovery) elsewhere(ctx workflow.Context, d ladder.Decision) error {
+	undo := contract.Undo{Rung: ladder.RungElsewhere, Host: d.Host, Source: d.Source, Autostart: r.places.Autostart}
+	r.undo.before(undo)
+	err := r.startThere(ctx, d)
+	if err != nil && !counts(err) && ctx.Err() == nil {
+		// Whoever looks again must find it where it was.
+		if left := r.undo.unwind(ctx, r.undoOne); len(left) > 0 {
+			r.note(ctx, "could not "+left[0])
+			r.undoing = true
+		}
+	}
+	return err
+}
+
+func (r *recovery) startThere(ctx workflow.Context, d ladder.Decision) error {
+	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Source); at.Active {
+		// From here on it may have taken effect, whatever the answer.
+		r.oursStopped = true
+		// Of one that seems to run the ladder has found that it is not well.
+		if err := r.stopRemains(ctx, d.Source, at.Running()); err != nil {
+			return err
+		}
+		r.down = true
+	}
+	in := contract.RehomeInput{From: d.Source, To: d.Host, Autostart: r.places.Autostart}
+	moved, err := r.rehome(ctx, in)
+	if err != nil {
+		return err
+	}
+	r.note(ctx, fmt.Sprintf("taken from %s to %s in %s", d.Source, d.Host, moved.Took.Round(time.Millisecond)))
+	started, err := r.start(ctx, d.Host)
+	if err != nil {
+		return err
+	}
+	r.began(ctx, d.Host, started)
+	return nil
+}
+
+// rehome has the VM defined on one host instead of another.
+func (r *recovery) rehome(ctx workflow.Context, in contract.RehomeInput) (contract.RehomeResult, error) {
+	in.VM, in.Elsewhere = r.inc.VM, r.inc.Fault.Elsewhere
+	actx := r.uncut(ctx, fmt.Sprintf("define %s on %s instead of %s", in.VM, in.To, in.From), 2*time.Minute)
+	var out contract.RehomeResult
+	err := workflow.ExecuteActivity(actx, act.Rehome, in).Get(ctx, &out)
+	return out, err
+}
+
+// bringBack has the VM defined where it came from, if it came to be elsewhere, and
+// leaves it stopped. Whoever calls the incident off while it runs there leaves it there.
+func (r *recovery) bringBack(ctx workflow.Context, u contract.Undo) error {
+	if err := r.stopRemains(ctx, u.Host, !r.calledOff); err != nil {
+		return err
+	}
+	out, err := r.rehome(ctx, contract.RehomeInput{From: u.Host, To: u.Source, Autostart: u.Autostart, Back: true})
+	switch {
+	case err != nil:
+		return err
+	case out.Stays:
+		r.note(ctx, fmt.Sprintf("it runs on %s, and stays there", u.Host))
+		return nil
+	case !out.Already:
+		r.note(ctx, fmt.Sprintf("brought back to %s", u.Source))
+	}
+	r.inc.Host = u.Source
+	return nil
+}
+
+// lookElsewhere finds out which other host could have the VM. One on which it has
+// failed a moment ago is none.
+func (r *recovery) lookElsewhere(ctx workflow.Context, host string) error {
+	not := make(map[string]string)
+	for _, a := range r.tried() {
+		if !a.OK && workflow.Now(ctx).Sub(a.Ended) <= r.policy.Window {
+			not[a.Host] = "it has failed there: " + a.Error
+		}
+	}
+	actx := r.onSite(ctx, fmt.Sprintf("look for another host that could have %s", r.inc.VM), 2*time.Minute)
+	var found ladder.Places
+	err := workflow.ExecuteActivity(actx, act.Places, contract.PlacesInput{VM: r.inc.VM, Host: host, Not: not}).Get(ctx, &found)
+	if err == nil {
+		r.places = &found
+	}
+	return err
+}

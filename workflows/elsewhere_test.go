@@ -1,0 +1,157 @@
+package workflows_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+
+	"holdfast/internal/contract"
+	"holdfast/internal/fault"
+	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
+)
+
+// cleared is what follows the restart that failed.
+const cleared = "stop A false"
+
+// restless is a VM with one restart left to it, that B and then C could have.
+func (s site) restless(found contract.Inspection, asked *[]contract.PlacesInput) {
+	found.Policy.MaxFailures, found.Policy.Approval = 1, nil
+	s.inspects(found)
+	s.OnActivity(s.act.Start, mock.Anything, mock.MatchedBy(func(in contract.StartInput) bool { return in.Host == "A" })).
+		Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("no boot", contract.ErrTypeStartFailed, nil)).Once()
+	*s.placed = true
+	s.OnActivity(s.act.Places, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.PlacesInput) (ladder.Places, error) {
+		*asked = append(*asked, in)
+		for _, host := range []string{"B", "C"} {
+			if in.Not[host] == "" {
+				return ladder.Places{Best: host, Why: "it has room", Autostart: true}, nil
+			}
+		}
+		return ladder.Places{Why: "no other host can have it"}, nil
+	})
+}
+
+// moves notes what is done to the VM, in its order.
+func (s site) moves(what *[]string) {
+	s.OnActivity(s.act.StopRemains, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.StopRemainsInput) (contract.StopRemainsResult, error) {
+		*what = append(*what, fmt.Sprintf("stop %s %t", in.Host, in.Force))
+		return contract.StopRemainsResult{}, nil
+	}).Maybe()
+	s.OnActivity(s.act.Rehome, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RehomeInput) (contract.RehomeResult, error) {
+		*what = append(*what, fmt.Sprintf("%s to %s", in.From, in.To))
+		if !in.Autostart {
+			return contract.RehomeResult{}, fmt.Errorf("autostart was forgotten")
+		}
+		return contract.RehomeResult{At: began}, nil
+	}).Maybe()
+	s.OnActivity(s.act.Start, mock.Anything, mock.MatchedBy(func(in contract.StartInput) bool { return in.Host != "A" })).
+		Return(func(_ context.Context, in contract.StartInput) (contract.StartResult, error) {
+			*what = append(*what, "start "+in.Host)
+			return contract.StartResult{At: began, Proofs: []proof.Proof{{Kind: proof.ReportedStopped, Host: "A", At: began}}}, nil
+		}).Maybe()
+}
+
+func TestElsewhere(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	var did []string
+	s.restless(inspection("shut off", "crashed"), &asked)
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.VerifyInput) (contract.VerifyResult, error) {
+		require.Equal(t, "B", in.Host)
+		found := verifies("running", "booted")
+		found.Found.Host = "B"
+		return found, nil
+	}).Once()
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungElsewhere}, rungs(inc))
+	require.Equal(t, []string{cleared, "A to B", "start B"}, did)
+	require.Equal(t, "B", inc.Host)
+	require.Equal(t, contract.StageOf(ladder.RungElsewhere), inc.Stage)
+	require.Equal(t, map[string]string{"A": "it has failed there: no boot"}, asked[0].Not)
+	require.Contains(t, story(inc), "taken from A to B in")
+	require.Contains(t, story(inc), "started on B in 0s; no second copy: A reported stopped")
+}
+
+// One that hangs on its own host is stopped there first, whatever it seems to do.
+func TestElsewhereStopsWhatHangs(t *testing.T) {
+	s := newSite(t)
+	var did []string
+	found := inspection("crashed", "panicked")
+	found.Policy.Forbidden = []ladder.Rung{ladder.RungReset, ladder.RungRestart}
+	*s.placed = true
+	s.inspects(found)
+	s.OnActivity(s.act.Places, mock.Anything, mock.Anything).Return(ladder.Places{Best: "B", Why: "it has room", Autostart: true}, nil)
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindPanicked)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Equal(t, []string{"stop A false", "A to B", "start B"}, did)
+}
+
+// One that does not get well there comes back, and the next host is tried; after that
+// it is where it was.
+func TestElsewhereThatDoesNotVerifyIsUndone(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	var did []string
+	s.restless(inspection("shut off", "crashed"), &asked)
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Twice()
+	s.tells(time.Minute, act(contract.VerbCancel, "ann"))
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, []string{
+		cleared, "A to B", "start B", "stop B true", "B to A",
+		"A to C", "start C", "stop C true", "C to A",
+	}, did, story(inc))
+	require.Equal(t, "it has failed there: its agent is silent", asked[1].Not["B"])
+	require.Contains(t, story(inc), "brought back to A")
+	require.Contains(t, story(inc), "turned down elsewhere: budget of 2 failures")
+	require.Equal(t, "A", inc.Host)
+}
+
+// Where nobody knows what came of it, it is brought back before anything else is
+// decided, and that it could not be tried does not count.
+func TestElsewhereWithoutAnAnswer(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	var did []string
+	s.restless(inspection("shut off", "crashed"), &asked)
+	silent := temporal.NewNonRetryableApplicationError("host B: no answer", contract.ErrTypeUnreachable, nil)
+	s.OnActivity(s.act.Start, mock.Anything, mock.MatchedBy(func(in contract.StartInput) bool { return in.Host == "B" })).Return(contract.StartResult{}, silent).Once()
+	s.OnActivity(s.act.StopRemains, mock.Anything, mock.MatchedBy(func(in contract.StopRemainsInput) bool { return in.Host == "B" })).Return(contract.StopRemainsResult{}, silent).Twice()
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Equal(t, []string{cleared, "A to B", "stop B true", "B to A", "A to B", "start B"}, did, story(inc))
+	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungElsewhere}, rungs(inc), "what nobody answered is no try")
+	require.Contains(t, story(inc), "could not bring it back from B to A: host B: no answer")
+	require.Contains(t, story(inc), "undone by now")
+}
+
+// Whoever calls it off while the VM is verified there leaves it there if it runs.
+func TestElsewhereCalledOff(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	s.restless(inspection("shut off", "crashed"), &asked)
+	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return !in.Back })).Return(contract.RehomeResult{At: began}, nil).Once()
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).After(time.Hour).Return(verifies("running", "booted"), nil).Maybe()
+	for _, host := range []string{"A", "B"} { // without force
+		s.OnActivity(s.act.StopRemains, mock.Anything, contract.StopRemainsInput{VM: vm1, Host: host}).Return(contract.StopRemainsResult{}, nil).Once()
+	}
+	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back })).Return(contract.RehomeResult{Stays: true, At: began}, nil).Once()
+	s.tells(30*time.Second, act(contract.VerbCancel, "ann"))
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, contract.OutcomeCancelled, inc.Outcome, story(inc))
+	require.Contains(t, story(inc), "it runs on B, and stays there")
+	require.Equal(t, "B", inc.Host)
+}
