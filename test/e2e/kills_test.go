@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -114,7 +116,9 @@ func TestWorkerKilledDuringEachRung(t *testing.T) {
 func (r *labRig) bootedAfresh(t *testing.T, vm string) {
 	t.Helper()
 	rig.Eventually(t, vm+" reads its disk", func() error {
-		_, err := r.Generation(t.Context(), vm)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // a guest that does not boot never answers
+		defer cancel()
+		_, err := r.Generation(ctx, vm)
 		return err
 	})
 }

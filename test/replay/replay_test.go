@@ -39,14 +39,15 @@ import (
 
 // sets are the recordings, by name.
 var sets = map[string]func(*testing.T){
-	"repair":   recordRepairs, // takes over 15 minutes: a guardian's quiet spell
-	"watch":    recordWatching,
-	"ladder":   recordLadders,
-	"schedule": recordSchedules,
-	"backup":   recordBackups,
+	"repair":    recordRepairs, // takes over 15 minutes: a guardian's quiet spell
+	"watch":     recordWatching,
+	"ladder":    recordLadders,
+	"schedule":  recordSchedules,
+	"backup":    recordBackups,
+	"elsewhere": recordElsewhere,
 }
 
-var record = flag.String("record", "", "record a set of histories into testdata: repair, watch, ladder, schedule or backup")
+var record = flag.String("record", "", "record a set of histories into testdata: repair, watch, ladder, schedule, backup or elsewhere")
 
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
