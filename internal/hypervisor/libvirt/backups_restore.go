@@ -249,7 +249,11 @@ func (r *restoreRun) carryOut(ctx context.Context) error {
 	if err := r.stillMine(ctx); err != nil {
 		return err
 	}
-	_, err = onDomain(ctx, r.host, r.doing, r.uuid, func(l *link, d *lv.Domain) (struct{}, error) {
+	// Whoever cancels it looks next which files the domain has: that must not change
+	// any more after that look.
+	uncut, cancel := r.host.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	_, err = onDomain(uncut, r.host, r.doing, r.uuid, func(l *link, d *lv.Domain) (struct{}, error) {
 		return struct{}{}, l.redefineIdle(d, r.definition, changed)
 	})
 	return err
