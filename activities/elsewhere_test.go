@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/testsuite"
 
 	"holdfast/activities"
 	"holdfast/internal/contract"
@@ -12,7 +11,6 @@ import (
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/simulated"
 	"holdfast/internal/ladder"
-	"holdfast/internal/proof"
 )
 
 // mover is VM1 on A of a site of three hosts, and what is done with it.
@@ -66,6 +64,11 @@ func (m mover) unmarked() {
 func (m mover) rehome(in contract.RehomeInput) (contract.RehomeResult, error) {
 	in.VM = m.vm
 	return m.a.Rehome(m.t.Context(), in)
+}
+
+func (m mover) mayRehome(in contract.RehomeInput) error {
+	in.VM = m.vm
+	return m.a.MayRehome(m.t.Context(), in)
 }
 
 var toB = contract.RehomeInput{From: "A", To: "B", Autostart: true}
@@ -127,11 +130,11 @@ func TestPlacesOfAVMThatCannotLeave(t *testing.T) {
 
 func TestRehome(t *testing.T) {
 	m := toMove(t).stopped()
+	require.NoError(t, m.mayRehome(toB))
+	require.Equal(t, []string{"A"}, m.definedOn(), "nothing was changed yet")
 	out, err := m.rehome(toB)
 	require.NoError(t, err)
 	require.False(t, out.Already)
-	require.Len(t, out.Proofs, 2)
-	require.Equal(t, proof.ReportedStopped, out.Proofs[0].Kind)
 	require.Equal(t, []string{"B"}, m.definedOn())
 	on, err := m.c.Host("B").Autostart(t.Context(), m.vm.UUID)
 	require.NoError(t, err)
@@ -210,8 +213,7 @@ func TestRehomeRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := toMove(t).stopped()
 			require.NoError(t, c.breaks(m))
-			_, err := m.rehome(toB)
-			refusedAs(t, err, c.kind, c.text)
+			refusedAs(t, m.mayRehome(toB), c.kind, c.text)
 			for _, host := range []string{"A", "B", "C"} {
 				require.NoError(t, m.c.HealHost(host))
 			}
@@ -221,20 +223,45 @@ func TestRehomeRefused(t *testing.T) {
 	}
 }
 
-// Whoever goes on after a worker died does not take what that has defined for a
-// stranger's.
+// Whoever goes on after a worker died ends where that would have, with what the VM is
+// by now.
 func TestRehomeAfterADeath(t *testing.T) {
 	m := toMove(t).stopped()
 	definition, err := m.c.Host("A").Definition(t.Context(), m.vm.UUID)
 	require.NoError(t, err)
 	require.NoError(t, m.c.Host("B").Define(t.Context(), definition))
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestActivityEnvironment()
-	env.RegisterActivity(m.a)
-	env.SetHeartbeatDetails("rehoming")
-	in := toB
-	in.VM = m.vm
-	_, err = env.ExecuteActivity(m.a.Rehome, in)
+	_, err = m.a.Annotate(t.Context(), contract.AnnotateInput{VM: m.vm, Changes: []string{"hold=ann holds it"}})
+	require.NoError(t, err)
+	_, err = m.rehome(toB)
 	require.NoError(t, err)
 	require.Equal(t, []string{"B"}, m.definedOn())
+	now, err := m.c.Host("B").Definition(t.Context(), m.vm.UUID)
+	require.NoError(t, err)
+	require.Contains(t, now, "ann holds it", "what was said of it since goes along")
+}
+
+// What runs is not taken away, and what runs twice is for a person.
+func TestRehomeOfWhatRuns(t *testing.T) {
+	m := toMove(t)
+	_, err := m.rehome(toB)
+	refusedAs(t, err, contract.ErrTypeStepFailed, "is in the way on A")
+	require.Equal(t, []string{"A"}, m.definedOn())
+
+	m = toMove(t).stopped()
+	definition, err := m.c.Host("A").Definition(t.Context(), m.vm.UUID)
+	require.NoError(t, err)
+	require.NoError(t, m.c.Host("B").Define(t.Context(), definition))
+	require.NoError(t, m.c.Host("B").Start(t.Context(), m.vm.UUID))
+	back := contract.RehomeInput{From: "B", To: "A", Back: true}
+	out, err := m.rehome(back)
+	require.NoError(t, err)
+	require.True(t, out.Stays)
+	require.Equal(t, []string{"B"}, m.definedOn(), "a start that came late, upon a move that was half undone")
+}
+
+func TestRehomeOfWhatIsGone(t *testing.T) {
+	m := toMove(t).stopped()
+	require.NoError(t, m.c.Host("A").Undefine(t.Context(), m.vm.UUID))
+	_, err := m.rehome(toB)
+	refusedAs(t, err, contract.ErrTypeNotFound, "neither host A nor B")
 }

@@ -22,6 +22,8 @@ const (
 	// placesFound is how long the storage of a VM may take to say what it is, and to
 	// take a mark. A repair does not wait for one that hangs.
 	placesFound = 20 * time.Second
+	// placesAsked is how long other hosts are asked for, one after the other.
+	placesAsked = 45 * time.Second
 	// othersKept bounds the hosts of which it is kept why they were turned down.
 	othersKept = 8
 )
@@ -44,7 +46,7 @@ func (a *Activities) Places(ctx context.Context, in contract.PlacesInput) (ladde
 		return ladder.Places{Why: "what it needs of a host cannot be found out: " + brief(err)}, nil
 	}
 	fit, unfit := placement.Rank(placementNeeds(needs), a.offers(ctx, in))
-	out := ladder.Places{Autostart: needs.Autostart}
+	out, asked := ladder.Places{Autostart: needs.Autostart}, 0
 	if len(fit) > 0 {
 		m, err := a.markFolders(ctx, h, needs.Folders)
 		defer m.remove(ctx)
@@ -52,19 +54,20 @@ func (a *Activities) Places(ctx context.Context, in contract.PlacesInput) (ladde
 			out.Why = fmt.Sprintf("whether another host reaches its disks cannot be found out: %s", brief(err))
 			return out, nil
 		}
-		for _, c := range fit[:min(len(fit), mostPlaces)] {
-			why := a.reaches(ctx, c.Host, m)
-			if why == "" {
+		for began := time.Now(); len(fit) > 0 && out.Best == "" && asked < mostPlaces && time.Since(began) < placesAsked; asked++ {
+			c := fit[0]
+			if why := a.reaches(ctx, c.Host, m); why != "" {
+				unfit = append(unfit, placement.Refusal{Host: c.Host, Why: why})
+			} else {
 				out.Best, out.Why = c.Host, c.Why
-				break
 			}
-			unfit = append(unfit, placement.Refusal{Host: c.Host, Why: why})
+			fit = fit[1:]
 		}
 	}
 	if out.Best == "" {
 		out.Why = whyNowhere(needs, unfit)
-		if more := len(fit) - mostPlaces; more > 0 {
-			out.Why += fmt.Sprintf("; %d more were not asked whether they reach its disks", more)
+		if len(fit) > 0 {
+			out.Why += fmt.Sprintf("; %d more were not asked whether they reach its disks", len(fit))
 		}
 	}
 	out.Others = unfit[:min(len(unfit), othersKept)]

@@ -108,7 +108,7 @@ func (r *recovery) step(ctx workflow.Context, d ladder.Decision) error {
 func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, done string) error {
 	actx := r.onSite(ctx, fmt.Sprintf("%s %s on %s", d.Rung, r.inc.VM, d.Host), 30*time.Second)
 	var out contract.StepResult
-	if err := workflow.ExecuteActivity(actx, activity, contract.StepInput{VM: r.inc.VM, Host: d.Host, Elsewhere: r.inc.Fault.Elsewhere}).Get(ctx, &out); err != nil {
+	if err := workflow.ExecuteActivity(actx, activity, contract.StepInput{VM: r.inc.VM, Host: d.Host, Elsewhere: r.earlier()}).Get(ctx, &out); err != nil {
 		return err
 	}
 	r.inc.Started = out.At

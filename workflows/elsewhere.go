@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
@@ -17,20 +18,6 @@ const elsewhereChange = "elsewhere"
 // elsewhere removes what is left of the VM, defines it on another host that reaches its
 // disks, and nowhere else, and starts it there. If it does not verify, it is brought back.
 func (r *recovery) elsewhere(ctx workflow.Context, d ladder.Decision) error {
-	undo := contract.Undo{Rung: ladder.RungElsewhere, Host: d.Host, Source: d.Source, Autostart: r.places.Autostart}
-	r.undo.before(undo)
-	err := r.startThere(ctx, d)
-	if err != nil && !counts(err) && ctx.Err() == nil {
-		// Whoever looks again must find it where it was.
-		if left := r.undo.unwind(ctx, r.undoOne); len(left) > 0 {
-			r.note(ctx, "could not "+left[0])
-			r.undoing = true
-		}
-	}
-	return err
-}
-
-func (r *recovery) startThere(ctx workflow.Context, d ladder.Decision) error {
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Source); at.Active {
 		// From here on it may have taken effect, whatever the answer.
 		r.oursStopped = true
@@ -40,11 +27,35 @@ func (r *recovery) startThere(ctx workflow.Context, d ladder.Decision) error {
 		}
 		r.down = true
 	}
-	in := contract.RehomeInput{From: d.Source, To: d.Host, Autostart: r.places.Autostart}
+	in := contract.RehomeInput{VM: r.inc.VM, From: d.Source, To: d.Host, Elsewhere: r.earlier(), Autostart: r.places.Autostart}
+	actx := r.onSite(ctx, fmt.Sprintf("ask whether %s may be taken from %s to %s", in.VM, in.From, in.To), 2*time.Minute)
+	if err := workflow.ExecuteActivity(actx, act.MayRehome, in).Get(ctx, nil); err != nil {
+		return err
+	}
+	r.undo.before(contract.Undo{Rung: ladder.RungElsewhere, Host: d.Host, Source: d.Source, Autostart: in.Autostart})
+	r.been = append(r.been, d.Source, d.Host)
+	err := r.startThere(ctx, d, in)
+	switch {
+	case err == nil || ctx.Err() != nil || counts(err):
+		return err
+	case noWorker(err) || failureType(err) == contract.ErrTypeTwoCopies:
+		// Whoever looks again must find it where it was.
+		if left := r.undo.unwind(ctx, r.undoOne); len(left) > 0 {
+			r.note(ctx, "could not "+left[0])
+			r.undoing = true
+		}
+		return err
+	}
+	// A host that did not answer has had its try, or it would be the best one for ever.
+	return temporal.NewNonRetryableApplicationError(failureText(err), contract.ErrTypeStepFailed, nil)
+}
+
+func (r *recovery) startThere(ctx workflow.Context, d ladder.Decision, in contract.RehomeInput) error {
 	moved, err := r.rehome(ctx, in)
 	if err != nil {
 		return err
 	}
+	r.inc.Host = d.Host
 	r.note(ctx, fmt.Sprintf("taken from %s to %s in %s", d.Source, d.Host, moved.Took.Round(time.Millisecond)))
 	started, err := r.start(ctx, d.Host)
 	if err != nil {
@@ -56,7 +67,7 @@ func (r *recovery) startThere(ctx workflow.Context, d ladder.Decision) error {
 
 // rehome has the VM defined on one host instead of another.
 func (r *recovery) rehome(ctx workflow.Context, in contract.RehomeInput) (contract.RehomeResult, error) {
-	in.VM, in.Elsewhere = r.inc.VM, r.inc.Fault.Elsewhere
+	in.VM = r.inc.VM
 	actx := r.uncut(ctx, fmt.Sprintf("define %s on %s instead of %s", in.VM, in.To, in.From), 2*time.Minute)
 	var out contract.RehomeResult
 	err := workflow.ExecuteActivity(actx, act.Rehome, in).Get(ctx, &out)
@@ -69,12 +80,17 @@ func (r *recovery) bringBack(ctx workflow.Context, u contract.Undo) error {
 	if err := r.stopRemains(ctx, u.Host, !r.calledOff); err != nil {
 		return err
 	}
+	r.down = r.down || !r.calledOff
 	out, err := r.rehome(ctx, contract.RehomeInput{From: u.Host, To: u.Source, Autostart: u.Autostart, Back: true})
 	switch {
+	case failureType(err) == contract.ErrTypeNotFound:
+		r.note(ctx, fmt.Sprintf("it is not brought back to %s: %s", u.Source, failureText(err)))
+		return nil // somebody has taken it away, which no later try can change
 	case err != nil:
 		return err
 	case out.Stays:
-		r.note(ctx, fmt.Sprintf("it runs on %s, and stays there", u.Host))
+		r.inc.Host = u.Host
+		r.note(ctx, fmt.Sprintf("it stays on %s: %s", u.Host, out.Why))
 		return nil
 	case !out.Already:
 		r.note(ctx, fmt.Sprintf("brought back to %s", u.Source))

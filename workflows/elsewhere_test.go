@@ -8,12 +8,15 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"holdfast/internal/contract"
 	"holdfast/internal/fault"
 	"holdfast/internal/ladder"
 	"holdfast/internal/proof"
+	"holdfast/workflows"
 )
 
 // cleared is what follows the restart that failed.
@@ -43,6 +46,7 @@ func (s site) moves(what *[]string) {
 		*what = append(*what, fmt.Sprintf("stop %s %t", in.Host, in.Force))
 		return contract.StopRemainsResult{}, nil
 	}).Maybe()
+	s.OnActivity(s.act.MayRehome, mock.Anything, mock.Anything).Return(nil).Maybe()
 	s.OnActivity(s.act.Rehome, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RehomeInput) (contract.RehomeResult, error) {
 		*what = append(*what, fmt.Sprintf("%s to %s", in.From, in.To))
 		if !in.Autostart {
@@ -117,8 +121,8 @@ func TestElsewhereThatDoesNotVerifyIsUndone(t *testing.T) {
 	require.Equal(t, "A", inc.Host)
 }
 
-// Where nobody knows what came of it, it is brought back before anything else is
-// decided, and that it could not be tried does not count.
+// Where nobody knows what came of it, it is brought back before anything else is done;
+// and the host that did not answer is not tried again.
 func TestElsewhereWithoutAnAnswer(t *testing.T) {
 	s := newSite(t)
 	var asked []contract.PlacesInput
@@ -131,8 +135,8 @@ func TestElsewhereWithoutAnAnswer(t *testing.T) {
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	inc := s.mends(t, fault.KindCrashed)
 	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
-	require.Equal(t, []string{cleared, "A to B", "stop B true", "B to A", "A to B", "start B"}, did, story(inc))
-	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungElsewhere}, rungs(inc), "what nobody answered is no try")
+	require.Equal(t, []string{cleared, "A to B", "stop B true", "B to A", "A to C", "start C"}, did, story(inc))
+	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungElsewhere, ladder.RungElsewhere}, rungs(inc))
 	require.Contains(t, story(inc), "could not bring it back from B to A: host B: no answer")
 	require.Contains(t, story(inc), "undone by now")
 }
@@ -142,16 +146,110 @@ func TestElsewhereCalledOff(t *testing.T) {
 	s := newSite(t)
 	var asked []contract.PlacesInput
 	s.restless(inspection("shut off", "crashed"), &asked)
+	s.OnActivity(s.act.MayRehome, mock.Anything, mock.Anything).Return(nil).Once()
 	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return !in.Back })).Return(contract.RehomeResult{At: began}, nil).Once()
 	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).After(time.Hour).Return(verifies("running", "booted"), nil).Maybe()
 	for _, host := range []string{"A", "B"} { // without force
 		s.OnActivity(s.act.StopRemains, mock.Anything, contract.StopRemainsInput{VM: vm1, Host: host}).Return(contract.StopRemainsResult{}, nil).Once()
 	}
-	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back })).Return(contract.RehomeResult{Stays: true, At: began}, nil).Once()
+	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back })).Return(contract.RehomeResult{Stays: true, Why: "it runs there", At: began}, nil).Once()
 	s.tells(30*time.Second, act(contract.VerbCancel, "ann"))
 	inc := s.mends(t, fault.KindCrashed)
 	require.Equal(t, contract.OutcomeCancelled, inc.Outcome, story(inc))
-	require.Contains(t, story(inc), "it runs on B, and stays there")
+	require.Contains(t, story(inc), "it stays on B: it runs there")
 	require.Equal(t, "B", inc.Host)
+}
+
+// What another host said before the VM was taken to it is no evidence any more.
+func TestElsewhereForgetsWhatWasSaidBefore(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	var did []string
+	found := inspection("shut off", "crashed")
+	found.Policy.Budgets = map[ladder.Rung]int{ladder.RungElsewhere: 5}
+	s.restless(found, &asked)
+	s.moves(&did)
+	var evidence [][]fault.Sighting
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Once()
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	s.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, args converter.EncodedValues) {
+		var in contract.InspectInput
+		if info.ActivityType.Name == "Inspect" && args.Get(&in) == nil {
+			evidence = append(evidence, in.Elsewhere)
+		}
+	})
+	f := of(fault.KindCrashed)
+	absent := func(host string) fault.Sighting { return fault.Sighting{Host: host, Absent: true, At: began} }
+	f.Elsewhere = []fault.Sighting{absent("B"), absent("C"), absent("D")}
+	recent := []ladder.Attempt{{Rung: ladder.RungElsewhere, Host: "D", Began: began, Ended: began.Add(time.Second), OK: true}}
+	s.ExecuteWorkflow(workflows.RecoverVM, contract.RecoverInput{ID: "incident/s/VM1/1", Fault: f, Recent: recent})
+	inc := s.incident(t)
+	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+	require.Equal(t, []fault.Sighting{absent("B"), absent("C")}, evidence[0], "it was taken to D since")
+	require.Equal(t, []fault.Sighting{absent("C")}, evidence[len(evidence)-1], "it was on B since")
+}
+
+// Nothing is taken back where nothing was done: B may have come to know it from others.
+func TestElsewhereThatIsRefused(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	var did []string
+	s.restless(inspection("shut off", "crashed"), &asked)
+	refused := temporal.NewNonRetryableApplicationError("B knows VM1 from earlier", contract.ErrTypeStepFailed, nil)
+	s.OnActivity(s.act.MayRehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.To == "B" })).Return(refused).Once()
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, []string{cleared, "A to C", "start C"}, did, story(inc))
+	require.Equal(t, "B knows VM1 from earlier", inc.Attempts[1].Error)
+}
+
+// A host that will not have it back leaves it where it is, and the ladder goes on there.
+func TestElsewhereThatCannotComeBack(t *testing.T) {
+	for name, back := range map[string]struct {
+		out contract.RehomeResult
+		err error
+		say string
+	}{
+		"A refuses it":         {out: contract.RehomeResult{Stays: true, Why: "unknown machine type"}, say: "it stays on B: unknown machine type"},
+		"somebody has it away": {err: temporal.NewNonRetryableApplicationError("neither host B nor A has it", contract.ErrTypeNotFound, nil), say: "it is not brought back to A: neither host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			var asked []contract.PlacesInput
+			var did []string
+			s.restless(inspection("shut off", "crashed"), &asked)
+			s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back && in.From == "B" })).Return(back.out, back.err).Once()
+			s.moves(&did)
+			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Once()
+			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+			inc := s.mends(t, fault.KindCrashed)
+			require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
+			require.Contains(t, story(inc), back.say)
+		})
+	}
+}
+
+// Whoever starts the VM while it is brought back keeps it, wherever that is.
+func TestElsewhereStartedByAPerson(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	down, theirs := inspection("shut off", "crashed"), inspection("running", "booted")
+	down.Policy.MaxFailures, down.Policy.Approval = 1, nil
+	theirs.Policy = down.Policy
+	s.inspects(down, down, theirs)
+	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("no boot", contract.ErrTypeStartFailed, nil))
+	*s.placed = true
+	s.OnActivity(s.act.Places, mock.Anything, mock.Anything).Return(ladder.Places{Best: "B", Autostart: true}, nil)
+	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back })).
+		Return(contract.RehomeResult{}, temporal.NewNonRetryableApplicationError("host A: no answer", contract.ErrTypeUnreachable, nil)).Once()
+	var did []string
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindCrashed)
+	require.Contains(t, story(inc), "could not bring it back from B to A: host A: no answer")
+	require.Contains(t, story(inc), "somebody has started VM1 on A meanwhile: it stays as it is; if A or B knows it besides")
+	require.Equal(t, []string{cleared, "A to B", "stop B true"}, did, "nothing is done to it any more")
+	require.Empty(t, asked)
 }

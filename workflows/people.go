@@ -108,7 +108,7 @@ func (r *recovery) objectsToAnswer(a contract.Act) error {
 	switch {
 	case a.Rung == ladder.RungPerson || !slices.Contains(ladder.VMRungs(), a.Rung):
 		return fmt.Errorf("%q is no rung that could be climbed: use one of %v", a.Rung, ladder.VMRungs())
-	case !ladder.Climbable(a.Rung):
+	case !ladder.Climbable(a.Rung), r.noElsewhere && a.Rung == ladder.RungElsewhere:
 		return fmt.Errorf("the rung %s does not exist yet", a.Rung)
 	case slices.Contains(r.policy.Forbidden, a.Rung):
 		return fmt.Errorf("the policy forbids the rung %s", a.Rung)

@@ -45,6 +45,7 @@ type recovery struct {
 	// before anything else.
 	down, undoing bool
 	calledOff     bool            // it was cancelled
+	been          []string        // hosts between which this incident has moved the VM
 	unwell        string          // why it did not verify the last time that it ran
 	status        contract.Status // as the guardian knows it
 	told          string          // what was said last while nothing is done
@@ -99,7 +100,7 @@ func newRecovery(ctx workflow.Context, in contract.RecoverInput) *recovery {
 	r := &recovery{vigil: newVigil(ctx, contract.SignalRetry), input: in}
 	if in.Carry != nil {
 		r.inc, r.oursStopped, r.forgiven, r.asked = *in.Carry, in.OursStopped, in.Forgiven, in.Asked
-		r.undo.steps, r.down, r.undoing = in.Undo, in.Down, in.Undoing
+		r.undo.steps, r.down, r.undoing, r.been = in.Undo, in.Down, in.Undoing, in.Been
 		r.people.approved, r.people.rejected, r.people.ordered = in.Approved, in.Rejected, in.Ordered
 		r.shown.stage, r.shown.needsPerson, r.shown.host = r.inc.Stage, r.inc.NeedsPerson, r.inc.Host
 		r.status = r.statusIn(r.inc.Stage)
@@ -132,7 +133,7 @@ func (r *recovery) run(ctx workflow.Context) error {
 			return err
 		}
 		r.startedByOthers(ctx)
-		if r.undoing {
+		if r.undoing && !r.handsOff() {
 			if err := r.undoFirst(ctx); err != nil {
 				return err
 			}
@@ -148,6 +149,9 @@ func (r *recovery) run(ctx workflow.Context) error {
 	}
 }
 
+// handsOff: a person wants nothing done to the VM, or by this incident.
+func (r *recovery) handsOff() bool { return r.policy.Held != "" || r.inc.Held != "" }
+
 // decide asks the ladder, finds out what it has to know besides, and writes down
 // what it says.
 func (r *recovery) decide(ctx workflow.Context) (ladder.Decision, error) {
@@ -159,8 +163,8 @@ func (r *recovery) decide(ctx workflow.Context) (ladder.Decision, error) {
 		d, s = r.next(ctx)
 	}
 	r.inc.Why = d.Why
-	if d.Host != "" {
-		r.inc.Host = d.Host
+	if at := d.At(); at != "" {
+		r.inc.Host = at
 	}
 	for _, t := range d.Turned {
 		r.note(ctx, fmt.Sprintf("turned down %s: %s", t.Rung, t.Why))

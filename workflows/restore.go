@@ -44,7 +44,7 @@ func (r *recovery) restore(ctx workflow.Context, d ladder.Decision) error {
 
 // putUpon puts the stopped VM upon disks made from a backup.
 func (r *recovery) putUpon(ctx workflow.Context, in contract.RestoreBackupInput) (contract.RestoreBackupResult, error) {
-	in.VM, in.Elsewhere = r.inc.VM, r.inc.Fault.Elsewhere
+	in.VM, in.Elsewhere = r.inc.VM, r.earlier()
 	actx := r.onDisks(ctx, fmt.Sprintf("restore %s on %s from backup %s", r.inc.VM, in.Host, in.Name), backupTime)
 	var out contract.RestoreBackupResult
 	err := workflow.ExecuteActivity(actx, act.RestoreBackup, in).Get(ctx, &out)

@@ -71,7 +71,7 @@ func (r *recovery) keepDisks(ctx workflow.Context, host, name string) error {
 func (r *recovery) putBack(ctx workflow.Context, host, name string) (contract.RevertResult, error) {
 	actx := r.onDisks(ctx, fmt.Sprintf("put %s on %s back to snapshot %s", r.inc.VM, host, name), snapshotTime)
 	var out contract.RevertResult
-	in := contract.RevertInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere, Name: name}
+	in := contract.RevertInput{VM: r.inc.VM, Host: host, Elsewhere: r.earlier(), Name: name}
 	err := workflow.ExecuteActivity(actx, act.Revert, in).Get(ctx, &out)
 	return out, err
 }

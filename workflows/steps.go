@@ -42,7 +42,7 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 	for {
 		actx := r.onSite(ctx, fmt.Sprintf("ask every host about %s", r.inc.VM), 30*time.Second)
 		in := contract.InspectInput{
-			VM: f.VM, Host: f.Host, Elsewhere: f.Elsewhere,
+			VM: f.VM, Host: f.Host, Elsewhere: r.earlier(),
 			PolicyInput: contract.PolicyInput{Kind: f.Kind, Labels: f.Labels, Mode: f.Mode},
 		}
 		// Into a value of its own: JSON leaves in a used one what it does not mention.
@@ -59,6 +59,17 @@ func (r *recovery) inspect(ctx workflow.Context) error {
 	}
 }
 
+// earlier is what the other hosts said before of the VM, as far as that is still
+// evidence: not of a host that this incident, or a recent one, has taken it to since.
+func (r *recovery) earlier() []fault.Sighting {
+	return slices.DeleteFunc(slices.Clone(r.inc.Fault.Elsewhere), func(s fault.Sighting) bool {
+		moved := func(a ladder.Attempt) bool {
+			return a.Rung == ladder.RungElsewhere && a.Host == s.Host && !s.At.After(a.Ended)
+		}
+		return slices.Contains(r.been, s.Host) || slices.ContainsFunc(r.input.Recent, moved)
+	})
+}
+
 func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) error {
 	actx := r.uncut(ctx, fmt.Sprintf("remove what is left of %s on %s", r.inc.VM, host), time.Minute)
 	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host, Force: force}).Get(ctx, nil)
@@ -67,7 +78,7 @@ func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) er
 func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
 	r.down = false
 	actx := r.uncut(ctx, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
-	in := contract.StartInput{VM: r.inc.VM, Host: host, Elsewhere: r.inc.Fault.Elsewhere}
+	in := contract.StartInput{VM: r.inc.VM, Host: host, Elsewhere: r.earlier()}
 	var out contract.StartResult
 	err := workflow.ExecuteActivity(actx, act.Start, in).Get(ctx, &out)
 	return out, err
@@ -134,7 +145,7 @@ func (r *recovery) sleep(ctx workflow.Context, d time.Duration, summary string) 
 		if r.wake.Len() == 0 && r.over == "" {
 			in := r.input
 			in.Carry, in.OursStopped, in.Forgiven, in.Asked = &r.inc, r.oursStopped, r.forgiven, r.asked
-			in.Undo, in.Down, in.Undoing = r.undo.steps, r.down, r.undoing
+			in.Undo, in.Down, in.Undoing, in.Been = r.undo.steps, r.down, r.undoing, r.been
 			in.Approved, in.Rejected, in.Ordered = r.people.approved, r.people.rejected, r.people.ordered
 			return workflow.NewContinueAsNewError(ctx, RecoverVM, in)
 		}

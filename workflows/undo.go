@@ -2,12 +2,14 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
 
 	"holdfast/internal/contract"
 	"holdfast/internal/ladder"
+	"holdfast/internal/proof"
 )
 
 // undoOne takes back one rung that has not verified.
@@ -64,13 +66,18 @@ func (r *recovery) undoAll(ctx workflow.Context) (left []string) {
 // startedByOthers: a VM that this incident has stopped, and not started since, runs
 // because a person has started it. It is theirs, with all that it has written.
 func (r *recovery) startedByOthers(ctx workflow.Context) {
-	if !r.down || r.noBackup || !r.ranOn(r.inc.Host) {
+	i := slices.IndexFunc(r.inspection.Answers, func(a proof.Answer) bool { return a.Error == "" && a.Running() })
+	if !r.down || r.noBackup || i < 0 {
 		return
 	}
+	r.inc.Host = r.inspection.Answers[i].Host
 	r.oursStopped, r.down, r.undoing = false, false, false
 	text := fmt.Sprintf("somebody has started %s on %s meanwhile: it stays as it is", r.inc.VM, r.inc.Host)
 	for _, u := range r.undo.steps {
-		if u.Kept != "" {
+		switch {
+		case u.Rung == ladder.RungElsewhere:
+			text += fmt.Sprintf("; if %s or %s knows it besides, `virsh undefine` it there", u.Source, u.Host)
+		case u.Kept != "":
 			text += fmt.Sprintf("; if its disks were kept before, that is called %s", u.Kept)
 		}
 	}

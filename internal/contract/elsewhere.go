@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"holdfast/internal/fault"
-	"holdfast/internal/proof"
 )
 
 // PlacesInput asks which other host a VM could be started on.
@@ -24,8 +23,7 @@ type RehomeInput struct {
 	Elsewhere []fault.Sighting `json:"elsewhere,omitempty"`
 	// Autostart: To starts it from then on as it boots.
 	Autostart bool `json:"autostart,omitempty"`
-	// Back: it comes from there, so that nobody asks whether To reaches its disks, nor
-	// what it may have defined already.
+	// Back: To is where it came from, and may have it still.
 	Back bool `json:"back,omitempty"`
 }
 
@@ -33,9 +31,9 @@ type RehomeInput struct {
 type RehomeResult struct {
 	// Already: there was nothing left to do.
 	Already bool `json:"already,omitempty"`
-	// Stays: it was to be brought back, and runs where it is.
-	Stays  bool          `json:"stays,omitempty"`
-	Took   time.Duration `json:"took"`
-	At     time.Time     `json:"at"`
-	Proofs []proof.Proof `json:"proofs,omitempty"`
+	// Stays: it was to be brought back, and stays where it is. Why says for what.
+	Stays bool          `json:"stays,omitempty"`
+	Why   string        `json:"why,omitempty"`
+	Took  time.Duration `json:"took"`
+	At    time.Time     `json:"at"`
 }

@@ -111,6 +111,8 @@ type RecoverInput struct {
 	// start since; what is in Undo comes before anything else.
 	Down    bool `json:"down,omitempty"`
 	Undoing bool `json:"undoing,omitempty"`
+	// Been goes with Carry: the hosts between which it has moved the VM.
+	Been []string `json:"been,omitempty"`
 	// Asked goes with Carry: a person asked for the repair, so that it is made in
 	// observe mode too.
 	Asked bool `json:"asked,omitempty"`

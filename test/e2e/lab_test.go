@@ -173,7 +173,7 @@ func TestLab(t *testing.T) {
 		}
 	})
 
-	t.Run("failed starts, everywhere, end with a person", func(t *testing.T) {
+	t.Run("five failed starts end with a person", func(t *testing.T) {
 		needsPerson(t, r)
 	})
 
@@ -199,9 +199,8 @@ func needsPerson(t *testing.T, r *labRig) {
 	require.NoError(t, json.Unmarshal([]byte(r.holdfast(t, "incident", "show", "VM5", "-o", "json")), &waiting))
 	require.Contains(t, waiting.Why, "failed repairs within")
 	require.Contains(t, waiting.Why, filepath.Base(disk), "the reason says what is missing")
-	other := min(len(r.Info().Hosts)-1, ladder.DefaultBudget(ladder.RungElsewhere))
-	want := slices.Concat(slices.Repeat([]ladder.Rung{ladder.RungRestart}, 5), slices.Repeat([]ladder.Rung{ladder.RungElsewhere}, other))
-	require.Equal(t, want, climbed(waiting), asJSON(waiting.Timeline))
+	require.Equal(t, slices.Repeat([]ladder.Rung{ladder.RungRestart}, 5), climbed(waiting), asJSON(waiting.Timeline))
+	require.Contains(t, asJSON(waiting.Timeline), "turned down elsewhere: what it needs of a host cannot be found out")
 	require.Contains(t, r.holdfast(t, "incident", "list", "--needs-person"), waiting.ID)
 
 	// Mended and asked for: the same incident goes on.

@@ -133,6 +133,12 @@ func buildsUpon(file string, snapshots []snapshot, chains []chained) string {
 // What is reached over the network ends it, and is there as the image names it. So
 // does a device that holds a raw image.
 func (h *Host) chainOf(ctx context.Context, doing, file, format string) (files []string, bytes uint64, err error) {
+	return h.chain(ctx, doing, file, format, false)
+}
+
+// chain is chainOf. whole: it is an error if one of them was not found, for nobody can
+// say then what is below it.
+func (h *Host) chain(ctx context.Context, doing, file, format string, whole bool) (files []string, bytes uint64, err error) {
 	if format == "" {
 		format = "raw"
 	}
@@ -144,6 +150,9 @@ func (h *Host) chainOf(ctx context.Context, doing, file, format string) (files [
 		v, err := h.below(ctx, doing, file)
 		if err != nil {
 			return files, bytes, err
+		}
+		if whole && !v.there {
+			return files, bytes, fmt.Errorf("%s on %s: %s is not there, or its folder could not be read: %w", doing, h.opts.Name, file, hypervisor.ErrNoResource)
 		}
 		bytes += v.bytes
 		if format == "raw" {
@@ -184,6 +193,7 @@ func (p *place) child(ctx context.Context, doing, uuid, name string, found store
 type volumeFacts struct {
 	upon, format string // the file below it, and the format of that; empty: none
 	bytes        uint64 // that it takes
+	there        bool
 }
 
 // below reads the file that one is built upon, and how many bytes this one takes.
@@ -227,7 +237,7 @@ func factsOf(v *lv.StorageVol, file string) (volumeFacts, error) {
 	if found.Upon != "" && !path.IsAbs(found.Upon) && !network { // as seen from the file that names it
 		found.Upon = path.Join(path.Dir(file), found.Upon)
 	}
-	return volumeFacts{found.Upon, found.UponFormat.Type, info.Allocation}, nil
+	return volumeFacts{found.Upon, found.UponFormat.Type, info.Allocation, true}, nil
 }
 
 // settled is look, with the end put to restores that came through: who carried

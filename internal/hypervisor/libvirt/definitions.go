@@ -149,18 +149,22 @@ func secretsOf(definition string) []string {
 // makes libvirt forget stay in the images; what they cost there is little, and QEMU
 // takes them along.
 func (h *Host) Undefine(ctx context.Context, id string) error {
+	ctx, cancel := h.bounded(ctx)
+	defer cancel()
 	_, err := call(ctx, h, "undefine domain "+id, func(l *link) (struct{}, error) {
 		d, err := l.conn.LookupDomainByUUIDString(id)
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer d.Free() //nolint:errcheck // the reference is gone whatever it says
-		return struct{}{}, l.undefine(d)
+		return struct{}{}, l.undefine(ctx, d)
 	})
 	return err
 }
 
-func (l *link) undefine(d *lv.Domain) error {
+// undefine does nothing any more once nobody waits for it: a call that hung, and goes
+// on long after, would undefine what has been defined since.
+func (l *link) undefine(ctx context.Context, d *lv.Domain) error {
 	if err := stopped(d); err != nil {
 		return err
 	}
@@ -183,6 +187,9 @@ func (l *link) undefine(d *lv.Domain) error {
 		if err := forgetMetadata(d, name); err != nil {
 			return fmt.Errorf("forget checkpoint %s: %w", name, l.spoken(err))
 		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if err := undefineOnly(d, strings.Contains(definition, "<tpm")); err != nil {
 		if ties, _, terr := tiesOf(d); terr == nil && len(ties) > 0 { // made meanwhile

@@ -28,7 +28,7 @@ func (h *Host) Needs(ctx context.Context, uuid string) (hypervisor.Needs, error)
 		return hypervisor.Needs{}, err
 	}
 	for _, d := range found.disks {
-		files, _, err := h.chainOf(ctx, "look what is needed by domain "+uuid, d.file, d.format)
+		files, _, err := h.chain(ctx, "look what is needed by domain "+uuid, d.file, d.format, true)
 		if err != nil && !ofKernel(files[len(files)-1]) { // what is on a device makes no difference any more
 			return hypervisor.Needs{}, err
 		}
@@ -207,6 +207,8 @@ func loopback(host string) bool {
 // upon is what a disk is built upon, by the image: a path or what libvirt has for it.
 func (w *wants) upon(target, below string) {
 	switch {
+	case strings.HasPrefix(below, "json:"):
+		w.pin("disk %s is built upon something that only the image describes", target)
 	case ofKernel(below):
 		w.pin("disk %s is built upon the device %s of this host", target, below)
 	case path.IsAbs(below):
