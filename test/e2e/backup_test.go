@@ -23,6 +23,7 @@ func TestBackups(t *testing.T) {
 	cluster := simulated.New(simulated.Options{Site: rig.Site, Hosts: 2, VMsPerHost: 2})
 	policy := rig.Policy()
 	policy.MaxFailures, policy.Approval = 2, []ladder.Rung{ladder.RungSnapshot, ladder.RungBackup}
+	policy.Forbidden = []ladder.Rung{ladder.RungElsewhere}
 	policy.Probes = ladder.Probes{Agent: ladder.AgentRequired, Within: 2 * time.Second}
 	rig.Serve(t, c, cluster, policy, func(o *activities.Options) {
 		o.BackupsTo = func(map[string]string) string { return simulated.BackupFolder }
