@@ -124,10 +124,8 @@ func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, 
 func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	r.undo.before(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
-		// From here on it may have taken effect, whatever the answer.
-		r.oursStopped = true
 		// Of one that seems to run the ladder has found that it is not well.
-		if err := r.stopRemains(ctx, d.Host, at.Running() && !r.legacy); err != nil {
+		if err := r.stop(ctx, d.Host, at.Running() && !r.legacy); err != nil {
 			return err
 		}
 	}

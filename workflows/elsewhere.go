@@ -19,13 +19,10 @@ const elsewhereChange = "elsewhere"
 // disks, and nowhere else, and starts it there. If it does not verify, it is brought back.
 func (r *recovery) elsewhere(ctx workflow.Context, d ladder.Decision) error {
 	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Source); at.Active {
-		// From here on it may have taken effect, whatever the answer.
-		r.oursStopped = true
 		// Of one that seems to run the ladder has found that it is not well.
-		if err := r.stopRemains(ctx, d.Source, at.Running()); err != nil {
+		if err := r.stop(ctx, d.Source, at.Running()); err != nil {
 			return err
 		}
-		r.down = true
 	}
 	in := contract.RehomeInput{VM: r.inc.VM, From: d.Source, To: d.Host, Elsewhere: r.earlier(), Autostart: r.places.Autostart}
 	actx := r.onSite(ctx, fmt.Sprintf("ask whether %s may be taken from %s to %s", in.VM, in.From, in.To), 2*time.Minute)

@@ -19,14 +19,11 @@ const backupChange = "backup"
 // verify, it gets them back.
 func (r *recovery) restore(ctx workflow.Context, d ladder.Decision) error {
 	from := contract.BackupRef{In: r.stock.BackupIn, Name: r.stock.Backup}
-	kept := fmt.Sprintf("%s-%d", contract.KeptName(r.inc.ID), len(r.inc.Attempts)+1)
+	kept := r.keptName()
 	r.undo.before(contract.Undo{Rung: ladder.RungBackup, Host: d.Host, In: from.In, Kept: kept, Running: r.asked && r.ranOn(d.Host)})
-	// From here on it may have taken effect, whatever the answer.
-	r.oursStopped = true
-	if err := r.stopRemains(ctx, d.Host, true); err != nil {
+	if err := r.stop(ctx, d.Host, true); err != nil {
 		return err
 	}
-	r.down = true
 	in := contract.RestoreBackupInput{Host: d.Host, BackupRef: from, Keep: kept}
 	out, err := r.putUpon(ctx, in)
 	if err != nil {

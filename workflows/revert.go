@@ -20,17 +20,14 @@ const snapshotTime = 30 * time.Minute
 // back, and starts it. If that does not verify, what was kept is put back.
 func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 	name := r.stock.Snapshot
-	kept := fmt.Sprintf("%s-%d", contract.KeptName(r.inc.ID), len(r.inc.Attempts)+1)
+	kept := r.keptName()
 	undo := contract.Undo{Rung: ladder.RungSnapshot, Host: d.Host, Kept: kept, Running: r.asked && r.ranOn(d.Host)}
 	if !r.noBackup {
 		r.undo.before(undo)
 	}
-	// From here on it may have taken effect, whatever the answer.
-	r.oursStopped = true
-	if err := r.stopRemains(ctx, d.Host, true); err != nil {
+	if err := r.stop(ctx, d.Host, true); err != nil {
 		return err
 	}
-	r.down = true
 	if err := r.keepDisks(ctx, d.Host, kept); err != nil {
 		return err
 	}
@@ -52,6 +49,11 @@ func (r *recovery) revert(ctx workflow.Context, d ladder.Decision) error {
 	}
 	r.began(ctx, d.Host, started)
 	return nil
+}
+
+// keptName is what the VM's disks of before this try are called.
+func (r *recovery) keptName() string {
+	return fmt.Sprintf("%s-%d", contract.KeptName(r.inc.ID), len(r.inc.Attempts)+1)
 }
 
 // ranOn reports that a host said, when it was last asked, that the VM runs there.

@@ -75,6 +75,15 @@ func (r *recovery) stopRemains(ctx workflow.Context, host string, force bool) er
 	return workflow.ExecuteActivity(actx, act.StopRemains, contract.StopRemainsInput{VM: r.inc.VM, Host: host, Force: force}).Get(ctx, nil)
 }
 
+// stop is stopRemains for this incident's own purposes: who finds the VM stopped after
+// that must not take it for a person's intent.
+func (r *recovery) stop(ctx workflow.Context, host string, force bool) error {
+	r.oursStopped = true // it may take effect whatever the answer
+	err := r.stopRemains(ctx, host, force)
+	r.down = r.down || err == nil
+	return err
+}
+
 func (r *recovery) start(ctx workflow.Context, host string) (contract.StartResult, error) {
 	r.down = false
 	actx := r.uncut(ctx, fmt.Sprintf("start %s on %s", r.inc.VM, host), 2*time.Minute)
