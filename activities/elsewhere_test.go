@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
 
 	"holdfast/activities"
 	"holdfast/internal/contract"
@@ -223,21 +224,38 @@ func TestRehomeRefused(t *testing.T) {
 	}
 }
 
-// Whoever goes on after a worker died ends where that would have, with what the VM is
-// by now.
+// Whoever goes on after a worker died takes what that has defined for ours; what
+// differs, and nobody has noted, is somebody else's.
 func TestRehomeAfterADeath(t *testing.T) {
-	m := toMove(t).stopped()
-	definition, err := m.c.Host("A").Definition(t.Context(), m.vm.UUID)
-	require.NoError(t, err)
-	require.NoError(t, m.c.Host("B").Define(t.Context(), definition))
-	_, err = m.a.Annotate(t.Context(), contract.AnnotateInput{VM: m.vm, Changes: []string{"hold=ann holds it"}})
-	require.NoError(t, err)
-	_, err = m.rehome(toB)
-	require.NoError(t, err)
-	require.Equal(t, []string{"B"}, m.definedOn())
-	now, err := m.c.Host("B").Definition(t.Context(), m.vm.UUID)
-	require.NoError(t, err)
-	require.Contains(t, now, "ann holds it", "what was said of it since goes along")
+	for name, c := range map[string]struct{ noted, change bool }{
+		"as it was": {}, "noted, and changed since": {noted: true, change: true}, "a stranger's": {change: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := toMove(t).stopped()
+			definition, err := m.c.Host("A").Definition(t.Context(), m.vm.UUID)
+			require.NoError(t, err)
+			require.NoError(t, m.c.Host("B").Define(t.Context(), definition))
+			if c.change {
+				require.NoError(t, m.c.Host("A").Annotate(t.Context(), m.vm.UUID, `<holdfast:vm xmlns:holdfast="urn:a-test"/>`))
+			}
+			var suite testsuite.WorkflowTestSuite
+			env := suite.NewTestActivityEnvironment()
+			env.RegisterActivity(m.a)
+			if c.noted {
+				env.SetHeartbeatDetails("rehoming")
+			}
+			in := toB
+			in.VM = m.vm
+			_, err = env.ExecuteActivity(m.a.Rehome, in)
+			if c.change && !c.noted {
+				refusedAs(t, err, contract.ErrTypeStepFailed, "somebody has defined VM1 on B meanwhile")
+				require.Equal(t, []string{"A", "B"}, m.definedOn())
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, []string{"B"}, m.definedOn())
+		})
+	}
 }
 
 // What runs is not taken away, and what runs twice is for a person.
@@ -264,4 +282,7 @@ func TestRehomeOfWhatIsGone(t *testing.T) {
 	require.NoError(t, m.c.Host("A").Undefine(t.Context(), m.vm.UUID))
 	_, err := m.rehome(toB)
 	refusedAs(t, err, contract.ErrTypeNotFound, "neither host A nor B")
+	out, err := m.rehome(contract.RehomeInput{From: "B", To: "A", Back: true})
+	require.NoError(t, err)
+	require.True(t, out.Gone)
 }

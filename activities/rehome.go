@@ -48,21 +48,31 @@ func (a *Activities) MayRehome(ctx context.Context, in contract.RehomeInput) err
 	return nil
 }
 
+// rehoming is what Rehome notes before it changes anything.
+const rehoming = "rehoming"
+
 // Rehome defines a VM that runs nowhere on one host instead of another. At every moment
 // one of the two has its definition at least, and afterwards exactly one: a start that
 // was sent to the other and hangs there finds nothing any more. Whatever an earlier try
 // came to, this one ends the same. MayRehome comes before it, unless it is Back.
 func (a *Activities) Rehome(ctx context.Context, in contract.RehomeInput) (contract.RehomeResult, error) {
-	defer keepAlive(ctx)()
+	before := notedBefore(ctx)
+	note, stop := keepNoting(ctx)
+	defer stop()
 	began := time.Now()
 	m, err := a.move(ctx, in)
 	if err != nil {
 		return contract.RehomeResult{}, err
 	}
+	m.begun = before == rehoming
 	ctx, cancel := toTheEnd(ctx)
 	defer cancel()
 	var out contract.RehomeResult
 	switch {
+	case m.here.Absent && m.there.Absent && in.Back:
+		out.Gone = true
+	case m.here.Absent && m.there.Absent:
+		err = notFound("neither host %s nor %s has domain %s", in.From, in.To, in.VM)
 	case m.here.Active && in.Back:
 		out.Stays, out.Why = true, "it runs there"
 		err = m.stays(ctx)
@@ -72,6 +82,7 @@ func (a *Activities) Rehome(ctx context.Context, in contract.RehomeInput) (contr
 		out.Already = true
 		err = m.autostart(ctx)
 	default:
+		note(rehoming)
 		out.Why, err = m.carryOut(ctx)
 		out.Stays = out.Why != ""
 	}
@@ -84,6 +95,7 @@ type move struct {
 	a        *Activities
 	in       contract.RehomeInput
 	from, to hypervisor.Host
+	begun    bool         // by whoever died
 	here     proof.Answer // of from
 	there    proof.Answer // of to
 }
@@ -104,8 +116,6 @@ func (a *Activities) move(ctx context.Context, in contract.RehomeInput) (*move, 
 		return nil, unreachable(in.From, m.here.Error)
 	case m.there.Error != "":
 		return nil, unreachable(in.To, m.there.Error)
-	case m.here.Absent && m.there.Absent:
-		return nil, notFound("neither host %s nor %s has domain %s", in.From, in.To, in.VM)
 	}
 	return m, nil
 }
@@ -113,39 +123,25 @@ func (a *Activities) move(ctx context.Context, in contract.RehomeInput) (*move, 
 // carryOut defines it there, and only then forgets it here. Of one that comes back it
 // says why it stays, if its old host will not have it.
 func (m *move) carryOut(ctx context.Context) (stays string, err error) {
-	uuid := m.in.VM.UUID
-	source := m.from
-	if m.in.Back && !m.there.Absent {
-		source = m.to // which has its own still
-	}
-	definition, err := source.Definition(ctx, uuid)
+	definition, err := m.from.Definition(ctx, m.in.VM.UUID)
 	if err != nil {
-		return "", moveRefused(source.Name(), err)
-	}
-	if !m.there.Active {
-		if err := m.defineAnew(ctx, definition); err != nil {
-			if m.in.Back && !isUnanswered(err) {
-				return brief(err), nil
-			}
-			return "", moveRefused(m.in.To, err)
-		}
-	}
-	if !m.in.Back {
-		now, err := m.from.Definition(ctx, uuid)
-		if err != nil {
-			return "", moveRefused(m.in.From, err)
-		}
-		if now != definition { // such as by who wants it held
-			return "", unreachable(m.in.From, fmt.Sprintf("the definition of %s was changed meanwhile", m.in.VM))
-		}
-	}
-	if err := m.from.Undefine(ctx, uuid); err != nil && !isNotFound(err) {
 		return "", moveRefused(m.in.From, err)
 	}
-	if left := m.a.look(ctx, m.from, uuid); !left.Absent {
+	if m.in.Back {
+		stays, err = m.defineBack(ctx, definition)
+	} else {
+		err = m.defineThere(ctx, definition)
+	}
+	if stays != "" || err != nil {
+		return stays, err
+	}
+	if err := m.from.Undefine(ctx, m.in.VM.UUID); err != nil && !isNotFound(err) {
+		return "", moveRefused(m.in.From, err)
+	}
+	if left := m.a.look(ctx, m.from, m.in.VM.UUID); !left.Absent {
 		return "", unreachable(m.in.From, fmt.Sprintf("%s was undefined and is still there: %s%s", m.in.VM, left.Sighting, left.Error))
 	}
-	if at := m.a.look(ctx, m.to, uuid); at.Absent { // somebody has undefined it under us
+	if at := m.a.look(ctx, m.to, m.in.VM.UUID); at.Absent { // somebody has undefined it under us
 		if err := m.to.Define(ctx, definition); err != nil {
 			return "", moveRefused(m.in.To, err)
 		}
@@ -153,20 +149,66 @@ func (m *move) carryOut(ctx context.Context) (stays string, err error) {
 	return "", m.autostart(ctx)
 }
 
-// defineAnew defines it there, in place of what an earlier try has defined: that may
-// have changed since. And an undefine that is answered sees to it that one which was
-// not, and hangs there, finds nothing any more.
-func (m *move) defineAnew(ctx context.Context, definition string) error {
+// defineThere has the new host define it, unless an earlier try has. What others have
+// defined there meanwhile is theirs.
+func (m *move) defineThere(ctx context.Context, definition string) error {
 	if !m.there.Absent {
-		if err := m.to.Undefine(ctx, m.in.VM.UUID); err != nil && !isNotFound(err) {
-			return err
+		have, err := m.to.Definition(ctx, m.in.VM.UUID)
+		switch {
+		case err != nil:
+			return moveRefused(m.in.To, err)
+		case m.there.Active || !m.begun && have != definition:
+			return stepFailed(fmt.Sprintf("somebody has defined %s on %s meanwhile (%s)", m.in.VM, m.in.To, m.there.Sighting))
 		}
+	} else if err := m.to.Define(ctx, definition); err != nil {
+		return moveRefused(m.in.To, err)
 	}
-	if err := m.to.Define(ctx, definition); err != nil {
-		return err
+	now, err := m.from.Definition(ctx, m.in.VM.UUID)
+	switch {
+	case err != nil:
+		return moveRefused(m.in.From, err)
+	case now != definition: // such as by who wants it held: the next try takes that along
+		if err := m.to.Undefine(ctx, m.in.VM.UUID); err != nil && !isNotFound(err) {
+			return moveRefused(m.in.To, err)
+		}
+		return unreachable(m.in.From, fmt.Sprintf("the definition of %s was changed meanwhile", m.in.VM))
 	}
-	_, err := m.to.Domain(ctx, m.in.VM.UUID)
-	return err
+	if _, err := m.to.Domain(ctx, m.in.VM.UUID); err != nil {
+		return moveRefused(m.in.To, err)
+	}
+	return nil
+}
+
+// defineBack has the old host define it again. If it has it still, that is done anew, once:
+// an undefine that is answered sees to it that one which was not, and hangs there, finds
+// nothing any more.
+func (m *move) defineBack(ctx context.Context, definition string) (stays string, err error) {
+	if !m.there.Absent {
+		if m.there.Active || triedBefore(ctx) {
+			return "", nil
+		}
+		own, err := m.to.Definition(ctx, m.in.VM.UUID)
+		if err == nil {
+			err = m.to.Undefine(ctx, m.in.VM.UUID)
+		}
+		switch {
+		case err != nil && isUnanswered(err):
+			return "", unreachable(m.in.To, brief(err))
+		case err != nil: // it keeps it
+			return "", nil
+		}
+		definition = own
+	}
+	switch err := m.to.Define(ctx, definition); {
+	case err != nil && isUnanswered(err):
+		return "", unreachable(m.in.To, brief(err))
+	case err != nil:
+		return brief(err), nil
+	}
+	if _, err := m.to.Domain(ctx, m.in.VM.UUID); err != nil {
+		return "", moveRefused(m.in.To, err)
+	}
+	return "", nil
 }
 
 // stays leaves a VM where it runs, and nowhere else.

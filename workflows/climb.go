@@ -159,7 +159,7 @@ func (r *recovery) stumbled(ctx workflow.Context, d ladder.Decision, began time.
 		// Doubt stops the machine. It goes on by itself when the doubt is gone.
 		// Nothing was started, so there is nothing to undo, and nothing that keeps
 		// a long wait from continuing as new.
-		r.down = r.oursStopped
+		r.down = r.down || r.oursStopped
 		r.undo.forget(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
 		return r.doubt(ctx, text)
 	case counts(err):

@@ -31,6 +31,7 @@ func (r *recovery) elsewhere(ctx workflow.Context, d ladder.Decision) error {
 	}
 	r.undo.before(contract.Undo{Rung: ladder.RungElsewhere, Host: d.Host, Source: d.Source, Autostart: in.Autostart})
 	r.been = append(r.been, d.Source, d.Host)
+	r.down = true // until it is started there: who finds it running before that has not found ours
 	err := r.startThere(ctx, d, in)
 	switch {
 	case err == nil || ctx.Err() != nil || counts(err):
@@ -72,19 +73,27 @@ func (r *recovery) rehome(ctx workflow.Context, in contract.RehomeInput) (contra
 }
 
 // bringBack has the VM defined where it came from, if it came to be elsewhere, and
-// leaves it stopped. Whoever calls the incident off while it runs there leaves it there.
+// leaves it stopped. What others have started there stays there; and whoever calls the
+// incident off while it runs there leaves it there, too.
 func (r *recovery) bringBack(ctx workflow.Context, u contract.Undo) error {
-	if err := r.stopRemains(ctx, u.Host, !r.calledOff); err != nil {
+	stop := r.stop
+	if r.calledOff || r.down {
+		stop = r.stopRemains
+	}
+	if err := stop(ctx, u.Host, !r.calledOff && !r.down); err != nil {
+		if failureType(err) == contract.ErrTypeNotFound { // the host is not in the site file any more
+			r.note(ctx, fmt.Sprintf("it is not brought back to %s: %s", u.Source, failureText(err)))
+			return nil
+		}
 		return err
 	}
-	r.down = r.down || !r.calledOff
 	out, err := r.rehome(ctx, contract.RehomeInput{From: u.Host, To: u.Source, Autostart: u.Autostart, Back: true})
 	switch {
-	case failureType(err) == contract.ErrTypeNotFound:
-		r.note(ctx, fmt.Sprintf("it is not brought back to %s: %s", u.Source, failureText(err)))
-		return nil // somebody has taken it away, which no later try can change
 	case err != nil:
 		return err
+	case out.Gone:
+		r.note(ctx, fmt.Sprintf("it is not brought back: neither %s nor %s has it any more", u.Host, u.Source))
+		return nil
 	case out.Stays:
 		r.inc.Host = u.Host
 		r.note(ctx, fmt.Sprintf("it stays on %s: %s", u.Host, out.Why))

@@ -209,18 +209,17 @@ func TestElsewhereThatIsRefused(t *testing.T) {
 func TestElsewhereThatCannotComeBack(t *testing.T) {
 	for name, back := range map[string]struct {
 		out contract.RehomeResult
-		err error
 		say string
 	}{
 		"A refuses it":         {out: contract.RehomeResult{Stays: true, Why: "unknown machine type"}, say: "it stays on B: unknown machine type"},
-		"somebody has it away": {err: temporal.NewNonRetryableApplicationError("neither host B nor A has it", contract.ErrTypeNotFound, nil), say: "it is not brought back to A: neither host"},
+		"somebody has it away": {out: contract.RehomeResult{Gone: true}, say: "it is not brought back: neither B nor A has it any more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			var asked []contract.PlacesInput
 			var did []string
 			s.restless(inspection("shut off", "crashed"), &asked)
-			s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back && in.From == "B" })).Return(back.out, back.err).Once()
+			s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back && in.From == "B" })).Return(back.out, nil).Once()
 			s.moves(&did)
 			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Once()
 			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()

@@ -32,8 +32,10 @@ type RehomeResult struct {
 	// Already: there was nothing left to do.
 	Already bool `json:"already,omitempty"`
 	// Stays: it was to be brought back, and stays where it is. Why says for what.
-	Stays bool          `json:"stays,omitempty"`
-	Why   string        `json:"why,omitempty"`
-	Took  time.Duration `json:"took"`
-	At    time.Time     `json:"at"`
+	Stays bool   `json:"stays,omitempty"`
+	Why   string `json:"why,omitempty"`
+	// Gone: it was to be brought back, and neither host has it any more.
+	Gone bool          `json:"gone,omitempty"`
+	Took time.Duration `json:"took"`
+	At   time.Time     `json:"at"`
 }

@@ -251,7 +251,8 @@ func (r *restoreRun) carryOut(ctx context.Context) error {
 	}
 	// Whoever cancels it looks next which files the domain has: that must not change
 	// any more after that look.
-	uncut, cancel := r.host.bounded(context.WithoutCancel(ctx))
+	until, _ := ctx.Deadline() // it has one: see RestoreBackup
+	uncut, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
 	_, err = onDomain(uncut, r.host, r.doing, r.uuid, func(l *link, d *lv.Domain) (struct{}, error) {
 		return struct{}{}, l.redefineIdle(d, r.definition, changed)
