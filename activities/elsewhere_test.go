@@ -227,8 +227,11 @@ func TestRehomeRefused(t *testing.T) {
 // Whoever goes on after a worker died takes what that has defined for ours; what
 // differs, and nobody has noted, is somebody else's.
 func TestRehomeAfterADeath(t *testing.T) {
-	for name, c := range map[string]struct{ noted, change bool }{
-		"as it was": {}, "noted, and changed since": {noted: true, change: true}, "a stranger's": {change: true},
+	for name, c := range map[string]struct {
+		noted  string
+		change bool
+	}{
+		"as it was": {}, "changed since": {noted: "rehoming", change: true}, "about to leave": {noted: "leaving", change: true}, "a stranger's": {change: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := toMove(t).stopped()
@@ -241,18 +244,25 @@ func TestRehomeAfterADeath(t *testing.T) {
 			var suite testsuite.WorkflowTestSuite
 			env := suite.NewTestActivityEnvironment()
 			env.RegisterActivity(m.a)
-			if c.noted {
-				env.SetHeartbeatDetails("rehoming")
+			if c.noted != "" {
+				env.SetHeartbeatDetails(c.noted)
 			}
 			in := toB
 			in.VM = m.vm
-			_, err = env.ExecuteActivity(m.a.Rehome, in)
-			if c.change && !c.noted {
-				refusedAs(t, err, contract.ErrTypeStepFailed, "somebody has defined VM1 on B meanwhile")
-				require.Equal(t, []string{"A", "B"}, m.definedOn())
+			value, err := env.ExecuteActivity(m.a.Rehome, in)
+			if c.noted == "rehoming" {
+				refusedAs(t, err, contract.ErrTypeUnreachable, "was changed meanwhile")
+				require.Equal(t, []string{"A"}, m.definedOn(), "the next try takes it along as it is")
 				return
 			}
 			require.NoError(t, err)
+			var out contract.RehomeResult
+			require.NoError(t, value.Get(&out))
+			if c.change && c.noted == "" {
+				require.Contains(t, out.Theirs, "somebody has defined VM1 on B meanwhile")
+				require.Equal(t, []string{"A", "B"}, m.definedOn())
+				return
+			}
 			require.Equal(t, []string{"B"}, m.definedOn())
 		})
 	}

@@ -48,8 +48,12 @@ func (a *Activities) MayRehome(ctx context.Context, in contract.RehomeInput) err
 	return nil
 }
 
-// rehoming is what Rehome notes before it changes anything.
-const rehoming = "rehoming"
+// What Rehome notes as it goes along, for whoever goes on after a worker that died.
+const (
+	rehoming  = "rehoming"  // from here on the new host may have it
+	leaving   = "leaving"   // from here on the old one may not have it any more
+	redefined = "redefined" // what comes back is defined again for certain
+)
 
 // Rehome defines a VM that runs nowhere on one host instead of another. At every moment
 // one of the two has its definition at least, and afterwards exactly one: a start that
@@ -60,11 +64,14 @@ func (a *Activities) Rehome(ctx context.Context, in contract.RehomeInput) (contr
 	note, stop := keepNoting(ctx)
 	defer stop()
 	began := time.Now()
+	if _, err := a.host(in.To); err != nil && in.Back {
+		return contract.RehomeResult{Stays: true, Why: brief(err), At: began.UTC()}, nil
+	}
 	m, err := a.move(ctx, in)
 	if err != nil {
 		return contract.RehomeResult{}, err
 	}
-	m.begun = before == rehoming
+	m.before, m.note = before, note
 	ctx, cancel := toTheEnd(ctx)
 	defer cancel()
 	var out contract.RehomeResult
@@ -82,9 +89,7 @@ func (a *Activities) Rehome(ctx context.Context, in contract.RehomeInput) (contr
 		out.Already = true
 		err = m.autostart(ctx)
 	default:
-		note(rehoming)
-		out.Why, err = m.carryOut(ctx)
-		out.Stays = out.Why != ""
+		err = m.carryOut(ctx, &out)
 	}
 	out.Took, out.At = time.Since(began), time.Now().UTC()
 	return out, err
@@ -95,7 +100,8 @@ type move struct {
 	a        *Activities
 	in       contract.RehomeInput
 	from, to hypervisor.Host
-	begun    bool         // by whoever died
+	before   string // what was noted by whoever died
+	note     func(string)
 	here     proof.Answer // of from
 	there    proof.Answer // of to
 }
@@ -120,71 +126,81 @@ func (a *Activities) move(ctx context.Context, in contract.RehomeInput) (*move, 
 	return m, nil
 }
 
-// carryOut defines it there, and only then forgets it here. Of one that comes back it
-// says why it stays, if its old host will not have it.
-func (m *move) carryOut(ctx context.Context) (stays string, err error) {
+// carryOut defines it there, and only then forgets it here.
+func (m *move) carryOut(ctx context.Context, out *contract.RehomeResult) error {
 	definition, err := m.from.Definition(ctx, m.in.VM.UUID)
 	if err != nil {
-		return "", moveRefused(m.in.From, err)
+		return moveRefused(m.in.From, err)
 	}
 	if m.in.Back {
-		stays, err = m.defineBack(ctx, definition)
+		out.Why, err = m.defineBack(ctx, definition)
+		out.Stays = out.Why != ""
 	} else {
-		err = m.defineThere(ctx, definition)
+		out.Theirs, err = m.defineThere(ctx, definition)
 	}
-	if stays != "" || err != nil {
-		return stays, err
+	if err != nil || out.Stays || out.Theirs != "" {
+		return err
 	}
 	if err := m.from.Undefine(ctx, m.in.VM.UUID); err != nil && !isNotFound(err) {
-		return "", moveRefused(m.in.From, err)
+		return moveRefused(m.in.From, err)
 	}
 	if left := m.a.look(ctx, m.from, m.in.VM.UUID); !left.Absent {
-		return "", unreachable(m.in.From, fmt.Sprintf("%s was undefined and is still there: %s%s", m.in.VM, left.Sighting, left.Error))
+		return unreachable(m.in.From, fmt.Sprintf("%s was undefined and is still there: %s%s", m.in.VM, left.Sighting, left.Error))
 	}
 	if at := m.a.look(ctx, m.to, m.in.VM.UUID); at.Absent { // somebody has undefined it under us
 		if err := m.to.Define(ctx, definition); err != nil {
-			return "", moveRefused(m.in.To, err)
+			return moveRefused(m.in.To, err)
 		}
 	}
-	return "", m.autostart(ctx)
+	return m.autostart(ctx)
 }
 
-// defineThere has the new host define it, unless an earlier try has. What others have
-// defined there meanwhile is theirs.
-func (m *move) defineThere(ctx context.Context, definition string) error {
+// defineThere has the new host define it, unless an earlier try has. Of what others have
+// defined there meanwhile it says so, and leaves it alone.
+func (m *move) defineThere(ctx context.Context, definition string) (theirs string, err error) {
 	if !m.there.Absent {
 		have, err := m.to.Definition(ctx, m.in.VM.UUID)
 		switch {
 		case err != nil:
-			return moveRefused(m.in.To, err)
-		case m.there.Active || !m.begun && have != definition:
-			return stepFailed(fmt.Sprintf("somebody has defined %s on %s meanwhile (%s)", m.in.VM, m.in.To, m.there.Sighting))
+			return "", moveRefused(m.in.To, err)
+		case m.there.Active || m.before == "" && have != definition:
+			return fmt.Sprintf("somebody has defined %s on %s meanwhile (%s)", m.in.VM, m.in.To, m.there.Sighting), nil
+		case m.before == rehoming && have != definition: // it was changed since
+			return "", m.startOver(ctx)
 		}
-	} else if err := m.to.Define(ctx, definition); err != nil {
-		return moveRefused(m.in.To, err)
+	} else {
+		m.note(rehoming)
+		if err := m.to.Define(ctx, definition); err != nil {
+			return "", moveRefused(m.in.To, err)
+		}
 	}
-	now, err := m.from.Definition(ctx, m.in.VM.UUID)
-	switch {
-	case err != nil:
-		return moveRefused(m.in.From, err)
-	case now != definition: // such as by who wants it held: the next try takes that along
-		if err := m.to.Undefine(ctx, m.in.VM.UUID); err != nil && !isNotFound(err) {
-			return moveRefused(m.in.To, err)
-		}
-		return unreachable(m.in.From, fmt.Sprintf("the definition of %s was changed meanwhile", m.in.VM))
+	if now, err := m.from.Definition(ctx, m.in.VM.UUID); err != nil {
+		return "", moveRefused(m.in.From, err)
+	} else if now != definition && m.before != leaving {
+		return "", m.startOver(ctx)
 	}
 	if _, err := m.to.Domain(ctx, m.in.VM.UUID); err != nil {
-		return moveRefused(m.in.To, err)
+		return "", moveRefused(m.in.To, err)
 	}
-	return nil
+	m.note(leaving)
+	return "", nil
 }
 
-// defineBack has the old host define it again. If it has it still, that is done anew, once:
-// an undefine that is answered sees to it that one which was not, and hangs there, finds
-// nothing any more.
+// startOver has the next try take along what was changed of the definition meanwhile,
+// such as by who wants the VM held.
+func (m *move) startOver(ctx context.Context) error {
+	if err := m.to.Undefine(ctx, m.in.VM.UUID); err != nil && !isNotFound(err) {
+		return moveRefused(m.in.To, err)
+	}
+	return unreachable(m.in.From, fmt.Sprintf("the definition of %s was changed meanwhile", m.in.VM))
+}
+
+// defineBack has the old host define it again, or says why that will not have it. If it
+// has it still, that is done anew, once: an undefine that is answered sees to it that one
+// which was not, and hangs there, finds nothing any more.
 func (m *move) defineBack(ctx context.Context, definition string) (stays string, err error) {
 	if !m.there.Absent {
-		if m.there.Active || triedBefore(ctx) {
+		if m.there.Active || m.before == redefined {
 			return "", nil
 		}
 		own, err := m.to.Definition(ctx, m.in.VM.UUID)
@@ -199,15 +215,16 @@ func (m *move) defineBack(ctx context.Context, definition string) (stays string,
 		}
 		definition = own
 	}
-	switch err := m.to.Define(ctx, definition); {
-	case err != nil && isUnanswered(err):
-		return "", unreachable(m.in.To, brief(err))
-	case err != nil:
+	if err := m.to.Define(ctx, definition); err != nil {
+		if at := m.a.look(ctx, m.to, m.in.VM.UUID); isUnanswered(err) || !at.Absent {
+			return "", unreachable(m.in.To, brief(err))
+		}
 		return brief(err), nil
 	}
 	if _, err := m.to.Domain(ctx, m.in.VM.UUID); err != nil {
 		return "", moveRefused(m.in.To, err)
 	}
+	m.note(redefined)
 	return "", nil
 }
 

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 
 // elsewhereChange marks incidents that may take a VM to another host.
 const elsewhereChange = "elsewhere"
+
+// errTheirs: what is on the other host is somebody else's by now.
+var errTheirs = errors.New("it was not taken there")
 
 // elsewhere removes what is left of the VM, defines it on another host that reaches its
 // disks, and nowhere else, and starts it there. If it does not verify, it is brought back.
@@ -29,15 +33,21 @@ func (r *recovery) elsewhere(ctx workflow.Context, d ladder.Decision) error {
 	if err := workflow.ExecuteActivity(actx, act.MayRehome, in).Get(ctx, nil); err != nil {
 		return err
 	}
-	r.undo.before(contract.Undo{Rung: ladder.RungElsewhere, Host: d.Host, Source: d.Source, Autostart: in.Autostart})
+	undo := contract.Undo{Rung: ladder.RungElsewhere, Host: d.Host, Source: d.Source, Autostart: in.Autostart}
+	r.undo.before(undo)
 	r.been = append(r.been, d.Source, d.Host)
 	r.down = true // until it is started there: who finds it running before that has not found ours
 	err := r.startThere(ctx, d, in)
 	switch {
+	case errors.Is(err, errTheirs):
+		r.undo.forget(undo)
+		return temporal.NewNonRetryableApplicationError(err.Error(), contract.ErrTypeStepFailed, nil)
 	case err == nil || ctx.Err() != nil || counts(err):
 		return err
 	case noWorker(err) || failureType(err) == contract.ErrTypeTwoCopies:
-		// Whoever looks again must find it where it was.
+		// Whoever looks again must find it where it was. If it runs there by then it stays,
+		// whoever has started it.
+		r.down = true
 		if left := r.undo.unwind(ctx, r.undoOne); len(left) > 0 {
 			r.note(ctx, "could not "+left[0])
 			r.undoing = true
@@ -52,6 +62,9 @@ func (r *recovery) startThere(ctx workflow.Context, d ladder.Decision, in contra
 	moved, err := r.rehome(ctx, in)
 	if err != nil {
 		return err
+	}
+	if moved.Theirs != "" {
+		return fmt.Errorf("%w: %s", errTheirs, moved.Theirs)
 	}
 	r.inc.Host = d.Host
 	r.note(ctx, fmt.Sprintf("taken from %s to %s in %s", d.Source, d.Host, moved.Took.Round(time.Millisecond)))

@@ -252,3 +252,18 @@ func TestElsewhereStartedByAPerson(t *testing.T) {
 	require.Equal(t, []string{cleared, "A to B", "stop B true"}, did, "nothing is done to it any more")
 	require.Empty(t, asked)
 }
+
+// What somebody has defined on the other host right after the look is left alone.
+func TestElsewhereThatIsTheirs(t *testing.T) {
+	s := newSite(t)
+	var asked []contract.PlacesInput
+	var did []string
+	s.restless(inspection("shut off", "crashed"), &asked)
+	theirs := contract.RehomeResult{Theirs: "somebody has defined VM1 on B meanwhile"}
+	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.To == "B" })).Return(theirs, nil).Once()
+	s.moves(&did)
+	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
+	inc := s.mends(t, fault.KindCrashed)
+	require.Equal(t, []string{cleared, "A to C", "start C"}, did, story(inc))
+	require.Equal(t, "it was not taken there: somebody has defined VM1 on B meanwhile", inc.Attempts[1].Error)
+}

@@ -34,6 +34,8 @@ type RehomeResult struct {
 	// Stays: it was to be brought back, and stays where it is. Why says for what.
 	Stays bool   `json:"stays,omitempty"`
 	Why   string `json:"why,omitempty"`
+	// Theirs says that somebody has defined the VM on To meanwhile. Nothing was done.
+	Theirs string `json:"theirs,omitempty"`
 	// Gone: it was to be brought back, and neither host has it any more.
 	Gone bool          `json:"gone,omitempty"`
 	Took time.Duration `json:"took"`
