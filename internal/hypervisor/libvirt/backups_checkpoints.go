@@ -99,6 +99,11 @@ func checkpoints(d *lv.Domain) ([]checkpointDocument, error) {
 // as after a QEMU was killed: then there is nothing to delete but what libvirt
 // knows of it.
 func forgetCheckpoint(d *lv.Domain, name string) error {
+	return deleteCheckpoint(d, name, 0, lv.DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+}
+
+// deleteCheckpoint tries one way after the other. One that is gone is no error.
+func deleteCheckpoint(d *lv.Domain, name string, ways ...lv.DomainCheckpointDeleteFlags) error {
 	c, err := d.CheckpointLookupByName(name, 0)
 	if hasCode(err, lv.ERR_NO_DOMAIN_CHECKPOINT) {
 		return nil
@@ -107,10 +112,12 @@ func forgetCheckpoint(d *lv.Domain, name string) error {
 		return err
 	}
 	defer c.Free() //nolint:errcheck // the reference is gone whatever it says
-	if err := c.Delete(0); err == nil {
-		return nil
+	for _, way := range ways {
+		if err = c.Delete(way); err == nil {
+			return nil
+		}
 	}
-	return c.Delete(lv.DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+	return err
 }
 
 // forgetChanges makes a domain that is not active forget what has changed since

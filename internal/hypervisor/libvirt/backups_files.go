@@ -290,7 +290,8 @@ func (p *place) remove(ctx context.Context, files ...string) error {
 		doing, pause := "remove "+path.Join(p.folder, file), newPause()
 		for {
 			_, err := in(ctx, p, doing, forBackups, func(l *link, pool *lv.StoragePool) (struct{}, error) {
-				return struct{}{}, removeVolume(pool, file)
+				_, err := removeVolume(pool, file)
+				return struct{}{}, err
 			})
 			if err == nil {
 				break
@@ -306,17 +307,19 @@ func (p *place) remove(ctx context.Context, files ...string) error {
 	return nil
 }
 
-func removeVolume(pool *lv.StoragePool, file string) error {
+// removeVolume says whether libvirt knew of the file. One that it does not know is no
+// error.
+func removeVolume(pool *lv.StoragePool, file string) (known bool, err error) {
 	v, err := pool.LookupStorageVolByName(file)
 	if hasCode(err, lv.ERR_NO_STORAGE_VOL) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer v.Free() //nolint:errcheck // the reference is gone whatever it says
 	if err := v.Delete(0); err != nil && !hasCode(err, lv.ERR_NO_STORAGE_VOL) {
-		return err
+		return true, err
 	}
-	return nil
+	return true, nil
 }

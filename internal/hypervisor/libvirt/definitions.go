@@ -184,7 +184,7 @@ func (l *link) undefine(ctx context.Context, d *lv.Domain) error {
 		return err
 	}
 	for _, name := range ours {
-		if err := forgetMetadata(d, name); err != nil {
+		if err := deleteCheckpoint(d, name, lv.DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY); err != nil {
 			return fmt.Errorf("forget checkpoint %s: %w", name, l.spoken(err))
 		}
 	}
@@ -195,7 +195,7 @@ func (l *link) undefine(ctx context.Context, d *lv.Domain) error {
 		if ties, _, terr := tiesOf(d); terr == nil && len(ties) > 0 { // made meanwhile
 			return fmt.Errorf("%s: %w", strings.Join(ties, "; "), hypervisor.ErrInvalidState)
 		}
-		return judge(d, err, neverActive)
+		return judge(d, err, active)
 	}
 	return l.notStarted(d, definition, autostart)
 }
@@ -235,26 +235,6 @@ func (l *link) notStarted(d *lv.Domain, definition string, autostart bool) error
 		}
 	}
 	return fmt.Errorf("it was started meanwhile: %w", hypervisor.ErrAlreadyActive)
-}
-
-func neverActive(s hypervisor.State) error {
-	if s.Active() {
-		return hypervisor.ErrAlreadyActive
-	}
-	return nil
-}
-
-// forgetMetadata has libvirt forget a checkpoint of a domain that is not active.
-func forgetMetadata(d *lv.Domain, name string) error {
-	c, err := d.CheckpointLookupByName(name, 0)
-	if hasCode(err, lv.ERR_NO_DOMAIN_CHECKPOINT) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer c.Free() //nolint:errcheck // the reference is gone whatever it says
-	return c.Delete(lv.DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
 }
 
 // tiesOf says in words what only this host has of a domain, and which checkpoints it

@@ -175,12 +175,7 @@ func (h *Host) Definition(ctx context.Context, uuid string) (string, error) {
 // on where it was saved.
 func (h *Host) Start(ctx context.Context, uuid string) error {
 	return h.act(ctx, "start domain", uuid, func(d *lv.Domain) error {
-		return judge(d, d.Create(), func(s hypervisor.State) error {
-			if s.Active() {
-				return hypervisor.ErrAlreadyActive
-			}
-			return nil
-		})
+		return judge(d, d.Create(), active)
 	})
 }
 
@@ -239,6 +234,13 @@ func judge(d *lv.Domain, err error, sentinel func(hypervisor.State) error) error
 		return fmt.Errorf("it is %s: %w", state, s)
 	}
 	return err
+}
+
+func active(s hypervisor.State) error {
+	if s.Active() {
+		return hypervisor.ErrAlreadyActive
+	}
+	return nil
 }
 
 func inactive(s hypervisor.State) error {

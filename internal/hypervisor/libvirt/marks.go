@@ -92,21 +92,11 @@ func (h *Host) Marked(ctx context.Context, folder, mark string) (there bool, err
 // Unmark implements [hypervisor.Host].
 func (h *Host) Unmark(ctx context.Context, folder, mark string) error {
 	return h.marking(ctx, "remove the mark", folder, mark, func(_ *link, pool *lv.StoragePool, looked bool) error {
-		v, err := pool.LookupStorageVolByName(mark)
-		if hasCode(err, lv.ERR_NO_STORAGE_VOL) && looked {
-			return nil
-		}
-		if hasCode(err, lv.ERR_NO_STORAGE_VOL) {
+		known, err := removeVolume(pool, mark)
+		if err == nil && !known && !looked {
 			return errNotLooked
 		}
-		if err != nil {
-			return err
-		}
-		defer v.Free() //nolint:errcheck // the reference is gone whatever it says
-		if err := v.Delete(0); err != nil && !hasCode(err, lv.ERR_NO_STORAGE_VOL) {
-			return err
-		}
-		return nil
+		return err
 	})
 }
 
