@@ -45,7 +45,8 @@ func (a *Activities) Places(ctx context.Context, in contract.PlacesInput) (ladde
 	case err != nil: // it will say so the next time as well
 		return ladder.Places{Why: "what it needs of a host cannot be found out: " + brief(err)}, nil
 	}
-	fit, unfit := placement.Rank(placementNeeds(needs), a.offers(ctx, in))
+	vm := placement.Needs{Memory: needs.Memory, VCPUs: needs.VCPUs, Networks: needs.Networks, Pinned: needs.Pinned}
+	fit, unfit := placement.Rank(vm, a.offers(ctx, in))
 	out, asked := ladder.Places{Autostart: needs.Autostart}, 0
 	if len(fit) > 0 {
 		m, err := a.markFolders(ctx, h, needs.Folders)
@@ -65,7 +66,7 @@ func (a *Activities) Places(ctx context.Context, in contract.PlacesInput) (ladde
 		}
 	}
 	if out.Best == "" {
-		out.Why = whyNowhere(needs, unfit)
+		out.Why = placement.Explain(vm, unfit)
 		if len(fit) > 0 {
 			out.Why += fmt.Sprintf("; %d more were not asked whether they reach its disks", len(fit))
 		}
@@ -78,17 +79,6 @@ func (a *Activities) needs(ctx context.Context, h hypervisor.Host, uuid string) 
 	ctx, cancel := context.WithTimeout(ctx, placesFound)
 	defer cancel()
 	return h.Needs(ctx, uuid)
-}
-
-func whyNowhere(needs hypervisor.Needs, unfit []placement.Refusal) string {
-	if len(needs.Pinned) > 0 && len(unfit) > 0 {
-		return "no other host can have it: " + unfit[0].Why // which is true of all
-	}
-	return placement.Explain(unfit)
-}
-
-func placementNeeds(n hypervisor.Needs) placement.Needs {
-	return placement.Needs{Memory: n.Memory, VCPUs: n.VCPUs, Networks: n.Networks, Pinned: n.Pinned}
 }
 
 // offers asks all other hosts at once what they have.
@@ -179,14 +169,13 @@ func (a *Activities) reaches(ctx context.Context, name string, m *marks) string 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*a.opts.CallTimeout)
 	defer cancel()
-	own := m.name + "-" + rand.Text()
 	for _, folder := range m.in {
-		err := h.Mark(ctx, folder, own)
+		own, err := a.markFolders(ctx, h, []string{folder})
 		var there bool
 		if err == nil {
 			there, err = h.Marked(ctx, folder, m.name)
 		}
-		(&marks{host: h, name: own, in: []string{folder}, within: m.within}).remove(ctx)
+		own.remove(ctx)
 		switch {
 		case err != nil:
 			return fmt.Sprintf("whether it reaches %s cannot be found out: %s", folder, brief(err))

@@ -106,9 +106,12 @@ const (
 
 // Explain says in a line why no host can have the VM. Hosts that were turned down for
 // the same reason stand together: a site may have a thousand.
-func Explain(refused []Refusal) string {
-	if len(refused) == 0 {
+func Explain(vm Needs, refused []Refusal) string {
+	switch {
+	case len(refused) == 0:
 		return "the site has no other host"
+	case len(vm.Pinned) > 0: // which is true of all
+		return "no other host can have it: " + refused[0].Why
 	}
 	var whys []string
 	names := make(map[string][]string)

@@ -64,16 +64,19 @@ func TestBestFirst(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	require.Equal(t, "the site has no other host", placement.Explain(nil))
+	require.Equal(t, "the site has no other host", placement.Explain(vm, nil))
 	one := []placement.Refusal{{Host: "B", Why: "full"}}
-	require.Equal(t, "no other host can have it: B: full", placement.Explain(one))
-	require.Equal(t, "no other host can have it (B, C): full", placement.Explain(append(one, placement.Refusal{Host: "C", Why: "full"})))
+	require.Equal(t, "no other host can have it: B: full", placement.Explain(vm, one))
+	require.Equal(t, "no other host can have it (B, C): full", placement.Explain(vm, append(one, placement.Refusal{Host: "C", Why: "full"})))
+	pinned := placement.Needs{Pinned: []string{"it has a snapshot"}}
+	_, all := placement.Rank(pinned, []placement.Host{host("B", 8), host("C", 8)})
+	require.Equal(t, "no other host can have it: it has a snapshot", placement.Explain(pinned, all))
 	var many []placement.Refusal
 	for i := range 100 {
 		many = append(many, placement.Refusal{Host: fmt.Sprint("H", i), Why: fmt.Sprint("reason ", i%6)})
 	}
 	require.Equal(t, "no other host can have it: H0, H6, H12 and 14 more: reason 0; H1, H7, H13 and 14 more: reason 1; "+
-		"H2, H8, H14 and 14 more: reason 2; H3, H9, H15 and 14 more: reason 3; and 2 more reasons", placement.Explain(many))
+		"H2, H8, H14 and 14 more: reason 2; H3, H9, H15 and 14 more: reason 3; and 2 more reasons", placement.Explain(vm, many))
 }
 
 // Whatever the hosts are: each is either a candidate or refused with a reason, none
