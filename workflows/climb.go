@@ -123,11 +123,8 @@ func (r *recovery) press(ctx workflow.Context, d ladder.Decision, activity any, 
 // restart removes what is left of the VM, and starts it.
 func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	r.undo.before(contract.Undo{Rung: ladder.RungRestart, Host: d.Host})
-	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Host); at.Active {
-		// Of one that seems to run the ladder has found that it is not well.
-		if err := r.stop(ctx, d.Host, at.Running() && !r.legacy); err != nil {
-			return err
-		}
+	if err := r.clearAway(ctx, d.Host); err != nil {
+		return err
 	}
 	started, err := r.start(ctx, d.Host)
 	if err != nil {
@@ -135,6 +132,16 @@ func (r *recovery) restart(ctx workflow.Context, d ladder.Decision) error {
 	}
 	r.began(ctx, d.Host, started)
 	return nil
+}
+
+// clearAway removes what is left of the VM. Of one that seems to run the ladder has found
+// that it is not well.
+func (r *recovery) clearAway(ctx workflow.Context, host string) error {
+	at, _ := proof.AnswerOf(r.inspection.Answers, host)
+	if !at.Active {
+		return nil
+	}
+	return r.stop(ctx, host, at.Running() && !r.legacy)
 }
 
 // began takes note of a start that took.

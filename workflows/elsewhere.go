@@ -10,7 +10,6 @@ import (
 
 	"holdfast/internal/contract"
 	"holdfast/internal/ladder"
-	"holdfast/internal/proof"
 )
 
 // elsewhereChange marks incidents that may take a VM to another host.
@@ -22,11 +21,8 @@ var errTheirs = errors.New("it was not taken there")
 // elsewhere removes what is left of the VM, defines it on another host that reaches its
 // disks, and nowhere else, and starts it there. If it does not verify, it is brought back.
 func (r *recovery) elsewhere(ctx workflow.Context, d ladder.Decision) error {
-	if at, _ := proof.AnswerOf(r.inspection.Answers, d.Source); at.Active {
-		// Of one that seems to run the ladder has found that it is not well.
-		if err := r.stop(ctx, d.Source, at.Running()); err != nil {
-			return err
-		}
+	if err := r.clearAway(ctx, d.Source); err != nil {
+		return err
 	}
 	in := contract.RehomeInput{VM: r.inc.VM, From: d.Source, To: d.Host, Elsewhere: r.earlier(), Autostart: r.places.Autostart}
 	actx := r.onSite(ctx, fmt.Sprintf("ask whether %s may be taken from %s to %s", in.VM, in.From, in.To), 2*time.Minute)
@@ -89,15 +85,17 @@ func (r *recovery) rehome(ctx workflow.Context, in contract.RehomeInput) (contra
 // leaves it stopped. What others have started there stays there; and whoever calls the
 // incident off while it runs there leaves it there, too.
 func (r *recovery) bringBack(ctx workflow.Context, u contract.Undo) error {
-	stop := r.stop
+	var err error
 	if r.calledOff || r.down {
-		stop = r.stopRemains
+		err = r.stopRemains(ctx, u.Host, false)
+	} else {
+		err = r.stop(ctx, u.Host, true)
 	}
-	if err := stop(ctx, u.Host, !r.calledOff && !r.down); err != nil {
-		if failureType(err) == contract.ErrTypeNotFound { // the host is not in the site file any more
-			r.note(ctx, fmt.Sprintf("it is not brought back to %s: %s", u.Source, failureText(err)))
-			return nil
-		}
+	switch {
+	case failureType(err) == contract.ErrTypeNotFound: // the host is not in the site file any more
+		r.note(ctx, fmt.Sprintf("it is not brought back to %s: %s", u.Source, failureText(err)))
+		return nil
+	case err != nil:
 		return err
 	}
 	out, err := r.rehome(ctx, contract.RehomeInput{From: u.Host, To: u.Source, Autostart: u.Autostart, Back: true})

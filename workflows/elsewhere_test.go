@@ -23,14 +23,21 @@ import (
 const cleared = "stop A false"
 
 // restless is a VM with one restart left to it, that B and then C could have.
-func (s site) restless(found contract.Inspection, asked *[]contract.PlacesInput) {
+type restless struct {
+	site
+	asked []contract.PlacesInput
+	did   []string // to it, in its order
+}
+
+func newRestless(t *testing.T, found contract.Inspection) *restless {
+	s := &restless{site: newSite(t)}
 	found.Policy.MaxFailures, found.Policy.Approval = 1, nil
 	s.inspects(found)
 	s.OnActivity(s.act.Start, mock.Anything, mock.MatchedBy(func(in contract.StartInput) bool { return in.Host == "A" })).
 		Return(contract.StartResult{}, temporal.NewNonRetryableApplicationError("no boot", contract.ErrTypeStartFailed, nil)).Once()
 	*s.placed = true
 	s.OnActivity(s.act.Places, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.PlacesInput) (ladder.Places, error) {
-		*asked = append(*asked, in)
+		s.asked = append(s.asked, in)
 		for _, host := range []string{"B", "C"} {
 			if in.Not[host] == "" {
 				return ladder.Places{Best: host, Why: "it has room", Autostart: true}, nil
@@ -38,17 +45,18 @@ func (s site) restless(found contract.Inspection, asked *[]contract.PlacesInput)
 		}
 		return ladder.Places{Why: "no other host can have it"}, nil
 	})
+	return s
 }
 
-// moves notes what is done to the VM, in its order.
-func (s site) moves(what *[]string) {
+// moves notes what is done to the VM.
+func (s *restless) moves() {
 	s.OnActivity(s.act.StopRemains, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.StopRemainsInput) (contract.StopRemainsResult, error) {
-		*what = append(*what, fmt.Sprintf("stop %s %t", in.Host, in.Force))
+		s.did = append(s.did, fmt.Sprintf("stop %s %t", in.Host, in.Force))
 		return contract.StopRemainsResult{}, nil
 	}).Maybe()
 	s.OnActivity(s.act.MayRehome, mock.Anything, mock.Anything).Return(nil).Maybe()
 	s.OnActivity(s.act.Rehome, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RehomeInput) (contract.RehomeResult, error) {
-		*what = append(*what, fmt.Sprintf("%s to %s", in.From, in.To))
+		s.did = append(s.did, fmt.Sprintf("%s to %s", in.From, in.To))
 		if !in.Autostart {
 			return contract.RehomeResult{}, fmt.Errorf("autostart was forgotten")
 		}
@@ -56,17 +64,14 @@ func (s site) moves(what *[]string) {
 	}).Maybe()
 	s.OnActivity(s.act.Start, mock.Anything, mock.MatchedBy(func(in contract.StartInput) bool { return in.Host != "A" })).
 		Return(func(_ context.Context, in contract.StartInput) (contract.StartResult, error) {
-			*what = append(*what, "start "+in.Host)
+			s.did = append(s.did, "start "+in.Host)
 			return contract.StartResult{At: began, Proofs: []proof.Proof{{Kind: proof.ReportedStopped, Host: "A", At: began}}}, nil
 		}).Maybe()
 }
 
 func TestElsewhere(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	var did []string
-	s.restless(inspection("shut off", "crashed"), &asked)
-	s.moves(&did)
+	s := newRestless(t, inspection("shut off", "crashed"))
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.VerifyInput) (contract.VerifyResult, error) {
 		require.Equal(t, "B", in.Host)
 		found := verifies("running", "booted")
@@ -76,46 +81,42 @@ func TestElsewhere(t *testing.T) {
 	inc := s.mends(t, fault.KindCrashed)
 	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
 	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungElsewhere}, rungs(inc))
-	require.Equal(t, []string{cleared, "A to B", "start B"}, did)
+	require.Equal(t, []string{cleared, "A to B", "start B"}, s.did)
 	require.Equal(t, "B", inc.Host)
 	require.Equal(t, contract.StageOf(ladder.RungElsewhere), inc.Stage)
-	require.Equal(t, map[string]string{"A": "it has failed there: no boot"}, asked[0].Not)
+	require.Equal(t, map[string]string{"A": "it has failed there: no boot"}, s.asked[0].Not)
 	require.Contains(t, story(inc), "taken from A to B in")
 	require.Contains(t, story(inc), "started on B in 0s; no second copy: A reported stopped")
 }
 
 // One that hangs on its own host is stopped there first, whatever it seems to do.
 func TestElsewhereStopsWhatHangs(t *testing.T) {
-	s := newSite(t)
-	var did []string
+	s := &restless{site: newSite(t)}
 	found := inspection("crashed", "panicked")
 	found.Policy.Forbidden = []ladder.Rung{ladder.RungReset, ladder.RungRestart}
 	*s.placed = true
 	s.inspects(found)
 	s.OnActivity(s.act.Places, mock.Anything, mock.Anything).Return(ladder.Places{Best: "B", Why: "it has room", Autostart: true}, nil)
-	s.moves(&did)
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	inc := s.mends(t, fault.KindPanicked)
 	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
-	require.Equal(t, []string{"stop A false", "A to B", "start B"}, did)
+	require.Equal(t, []string{"stop A false", "A to B", "start B"}, s.did)
 }
 
 // One that does not get well there comes back, and the next host is tried; after that
 // it is where it was.
 func TestElsewhereThatDoesNotVerifyIsUndone(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	var did []string
-	s.restless(inspection("shut off", "crashed"), &asked)
-	s.moves(&did)
+	s := newRestless(t, inspection("shut off", "crashed"))
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Twice()
 	s.tells(time.Minute, act(contract.VerbCancel, "ann"))
 	inc := s.mends(t, fault.KindCrashed)
 	require.Equal(t, []string{
 		cleared, "A to B", "start B", "stop B true", "B to A",
 		"A to C", "start C", "stop C true", "C to A",
-	}, did, story(inc))
-	require.Equal(t, "it has failed there: its agent is silent", asked[1].Not["B"])
+	}, s.did, story(inc))
+	require.Equal(t, "it has failed there: its agent is silent", s.asked[1].Not["B"])
 	require.Contains(t, story(inc), "brought back to A")
 	require.Contains(t, story(inc), "turned down elsewhere: budget of 2 failures")
 	require.Equal(t, "A", inc.Host)
@@ -124,18 +125,15 @@ func TestElsewhereThatDoesNotVerifyIsUndone(t *testing.T) {
 // Where nobody knows what came of it, it is brought back before anything else is done;
 // and the host that did not answer is not tried again.
 func TestElsewhereWithoutAnAnswer(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	var did []string
-	s.restless(inspection("shut off", "crashed"), &asked)
+	s := newRestless(t, inspection("shut off", "crashed"))
 	silent := temporal.NewNonRetryableApplicationError("host B: no answer", contract.ErrTypeUnreachable, nil)
 	s.OnActivity(s.act.Start, mock.Anything, mock.MatchedBy(func(in contract.StartInput) bool { return in.Host == "B" })).Return(contract.StartResult{}, silent).Once()
 	s.OnActivity(s.act.StopRemains, mock.Anything, mock.MatchedBy(func(in contract.StopRemainsInput) bool { return in.Host == "B" })).Return(contract.StopRemainsResult{}, silent).Twice()
-	s.moves(&did)
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	inc := s.mends(t, fault.KindCrashed)
 	require.Equal(t, contract.OutcomeRecovered, inc.Outcome, story(inc))
-	require.Equal(t, []string{cleared, "A to B", "stop B true", "B to A", "A to C", "start C"}, did, story(inc))
+	require.Equal(t, []string{cleared, "A to B", "stop B true", "B to A", "A to C", "start C"}, s.did, story(inc))
 	require.Equal(t, []ladder.Rung{ladder.RungRestart, ladder.RungElsewhere, ladder.RungElsewhere}, rungs(inc))
 	require.Contains(t, story(inc), "could not bring it back from B to A: host B: no answer")
 	require.Contains(t, story(inc), "undone by now")
@@ -143,9 +141,7 @@ func TestElsewhereWithoutAnAnswer(t *testing.T) {
 
 // Whoever calls it off while the VM is verified there leaves it there if it runs.
 func TestElsewhereCalledOff(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	s.restless(inspection("shut off", "crashed"), &asked)
+	s := newRestless(t, inspection("shut off", "crashed"))
 	s.OnActivity(s.act.MayRehome, mock.Anything, mock.Anything).Return(nil).Once()
 	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return !in.Back })).Return(contract.RehomeResult{At: began}, nil).Once()
 	s.OnActivity(s.act.Start, mock.Anything, mock.Anything).Return(contract.StartResult{At: began}, nil).Once()
@@ -163,13 +159,10 @@ func TestElsewhereCalledOff(t *testing.T) {
 
 // What another host said before the VM was taken to it is no evidence any more.
 func TestElsewhereForgetsWhatWasSaidBefore(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	var did []string
 	found := inspection("shut off", "crashed")
 	found.Policy.Budgets = map[ladder.Rung]int{ladder.RungElsewhere: 5}
-	s.restless(found, &asked)
-	s.moves(&did)
+	s := newRestless(t, found)
+	s.moves()
 	var evidence [][]fault.Sighting
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Once()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
@@ -192,16 +185,13 @@ func TestElsewhereForgetsWhatWasSaidBefore(t *testing.T) {
 
 // Nothing is taken back where nothing was done: B may have come to know it from others.
 func TestElsewhereThatIsRefused(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	var did []string
-	s.restless(inspection("shut off", "crashed"), &asked)
+	s := newRestless(t, inspection("shut off", "crashed"))
 	refused := temporal.NewNonRetryableApplicationError("B knows VM1 from earlier", contract.ErrTypeStepFailed, nil)
 	s.OnActivity(s.act.MayRehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.To == "B" })).Return(refused).Once()
-	s.moves(&did)
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	inc := s.mends(t, fault.KindCrashed)
-	require.Equal(t, []string{cleared, "A to C", "start C"}, did, story(inc))
+	require.Equal(t, []string{cleared, "A to C", "start C"}, s.did, story(inc))
 	require.Equal(t, "B knows VM1 from earlier", inc.Attempts[1].Error)
 }
 
@@ -215,12 +205,9 @@ func TestElsewhereThatCannotComeBack(t *testing.T) {
 		"somebody has it away": {out: contract.RehomeResult{Gone: true}, say: "it is not brought back: neither B nor A has it any more"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t)
-			var asked []contract.PlacesInput
-			var did []string
-			s.restless(inspection("shut off", "crashed"), &asked)
+			s := newRestless(t, inspection("shut off", "crashed"))
 			s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back && in.From == "B" })).Return(back.out, nil).Once()
-			s.moves(&did)
+			s.moves()
 			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(contract.VerifyResult{Active: true, At: began, Why: "its agent is silent"}, nil).Once()
 			s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 			inc := s.mends(t, fault.KindCrashed)
@@ -232,8 +219,7 @@ func TestElsewhereThatCannotComeBack(t *testing.T) {
 
 // Whoever starts the VM while it is brought back keeps it, wherever that is.
 func TestElsewhereStartedByAPerson(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
+	s := &restless{site: newSite(t)}
 	down, theirs := inspection("shut off", "crashed"), inspection("running", "booted")
 	down.Policy.MaxFailures, down.Policy.Approval = 1, nil
 	theirs.Policy = down.Policy
@@ -243,27 +229,23 @@ func TestElsewhereStartedByAPerson(t *testing.T) {
 	s.OnActivity(s.act.Places, mock.Anything, mock.Anything).Return(ladder.Places{Best: "B", Autostart: true}, nil)
 	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.Back })).
 		Return(contract.RehomeResult{}, temporal.NewNonRetryableApplicationError("host A: no answer", contract.ErrTypeUnreachable, nil)).Once()
-	var did []string
-	s.moves(&did)
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	inc := s.mends(t, fault.KindCrashed)
 	require.Contains(t, story(inc), "could not bring it back from B to A: host A: no answer")
 	require.Contains(t, story(inc), "somebody has started VM1 on A meanwhile: it stays as it is; if A or B knows it besides")
-	require.Equal(t, []string{cleared, "A to B", "stop B true"}, did, "nothing is done to it any more")
-	require.Empty(t, asked)
+	require.Equal(t, []string{cleared, "A to B", "stop B true"}, s.did, "nothing is done to it any more")
+	require.Empty(t, s.asked)
 }
 
 // What somebody has defined on the other host right after the look is left alone.
 func TestElsewhereThatIsTheirs(t *testing.T) {
-	s := newSite(t)
-	var asked []contract.PlacesInput
-	var did []string
-	s.restless(inspection("shut off", "crashed"), &asked)
+	s := newRestless(t, inspection("shut off", "crashed"))
 	theirs := contract.RehomeResult{Theirs: "somebody has defined VM1 on B meanwhile"}
 	s.OnActivity(s.act.Rehome, mock.Anything, mock.MatchedBy(func(in contract.RehomeInput) bool { return in.To == "B" })).Return(theirs, nil).Once()
-	s.moves(&did)
+	s.moves()
 	s.OnActivity(s.act.Verify, mock.Anything, mock.Anything).Return(verifies("running", "booted"), nil).Once()
 	inc := s.mends(t, fault.KindCrashed)
-	require.Equal(t, []string{cleared, "A to C", "start C"}, did, story(inc))
+	require.Equal(t, []string{cleared, "A to C", "start C"}, s.did, story(inc))
 	require.Equal(t, "it was not taken there: somebody has defined VM1 on B meanwhile", inc.Attempts[1].Error)
 }
