@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -112,29 +111,16 @@ func TestWorkerKilledElsewhere(t *testing.T) {
 	r.agentAnswers(t, "VM1")
 	first.Kill()
 	hosts := map[string]string{"A": "B", "B": "A"}
-	var table []string
-	for _, point := range []string{
-		"before destroy", "after destroy", "before define", "after define", "before undefine", "after undefine", beforeStart, afterStart, duringVerify,
-	} {
-		t.Run("killed "+point, func(t *testing.T) {
-			r.bootedAfresh(t, "VM1")
-			before, earlier := r.vm(t, "VM1"), r.incidents(t, "VM1")
+	r.killedDuring(t, []killedRung{{
+		ladder.RungElsewhere, "VM1",
+		[]string{"before destroy", "after destroy", "before define", "after define", "before undefine", "after undefine", beforeStart, afterStart, duringVerify},
+		r.inject(t, lab.FaultPanic, "VM1"),
+		func(t *testing.T, before lab.VMStatus, _ contract.Incident) {
 			home := before.Copies[0].Host
-			doomed := r.crashWorker(t, point, "")
-			require.NoError(t, r.inject(t, lab.FaultPanic, "VM1")())
-			require.Equal(t, "signal: killed", doomed.Wait(t).String(), "the worker reached the point")
-			worker := r.worker(t)
-			defer worker.Kill()
-			inc := r.closed(t, "VM1", earlier, contract.OutcomeRecovered)
-			r.only(t, inc, ladder.RungElsewhere)
-			require.Len(t, inc.Attempts, 1, "it counts as one try: %s", asJSON(inc.Timeline))
 			r.startedOnce(t, before)
 			require.Equal(t, hosts[home], r.vm(t, "VM1").Copies[0].Host)
 			r.knownOn(t, "VM1", hosts[home])
 			require.Empty(t, r.marks(t, home))
-			r.calm(t)
-			table = append(table, fmt.Sprintf("  %-10s killed %-36s same end: %s", ladder.RungElsewhere, point, inc.Outcome))
-		})
-	}
-	fmt.Println("\nworker killed by SIGKILL, rung by kill point\n" + strings.Join(table, "\n"))
+		},
+	}})
 }

@@ -35,14 +35,8 @@ func TestWorkerKilledDuringEachRung(t *testing.T) {
 	r.holdfast(t, "backup", "create", "VM1", "--name", "good")
 	first.Kill()
 
-	var table, files []string
-	for _, c := range []struct {
-		rung   ladder.Rung
-		vm     string
-		points []string
-		breaks func() error
-		ends   func(*testing.T, lab.VMStatus, contract.Incident)
-	}{
+	var files []string
+	r.killedDuring(t, []killedRung{
 		{
 			ladder.RungResume, "VM1", []string{"before resume", "after resume", duringVerifyOf},
 			r.virsh(t, "A", "qemu-monitor-command", "VM1", "--hmp", "stop"),
@@ -89,7 +83,23 @@ func TestWorkerKilledDuringEachRung(t *testing.T) {
 				require.Len(t, r.images(t, ""), len(files), "something is left of it: before %v", files)
 			},
 		},
-	} {
+	})
+}
+
+// killedRung is a rung, and the points around its side effects.
+type killedRung struct {
+	rung   ladder.Rung
+	vm     string
+	points []string
+	breaks func() error
+	ends   func(*testing.T, lab.VMStatus, contract.Incident)
+}
+
+// killedDuring kills a worker at each point of each rung, checks that another one ends
+// where that would have, and prints the table.
+func (r *labRig) killedDuring(t *testing.T, rungs []killedRung) {
+	var table []string
+	for _, c := range rungs {
 		for _, point := range c.points {
 			t.Run(fmt.Sprintf("%s, killed %s", c.rung, point), func(t *testing.T) {
 				r.bootedAfresh(t, c.vm)
