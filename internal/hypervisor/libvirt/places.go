@@ -26,7 +26,8 @@ const ourPools = "holdfast-"
 // with the same folder has removed its pool under us.
 const mostPoolTries = 10
 
-// place is a folder of a host, and the storage pool through which it is reached.
+// place is a folder of a host, and the storage pool through which it is reached: one for
+// backups, or with files of a domain.
 type place struct {
 	host   *Host
 	folder string
